@@ -50,16 +50,25 @@ def atomic_folder(path: str | os.PathLike[str], *, replaces: Sequence[str] = ())
     aside.mkdir()
     try:
         yield aside
-        if existed:
+        if existed or not _renamed(aside, path):
             _merge(aside, path, replaces)
-        else:
-            aside.rename(path)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
 
 def _aside(folder: Path, name: str) -> Path:
     return folder / f".{name[:100]}.{secrets.token_hex(6)}.tmp"
+
+
+def _renamed(source: Path, target: Path) -> bool:
+    """Renames a folder; False where another process has put one there meanwhile."""
+    try:
+        source.rename(target)
+    except OSError:
+        if target.is_dir():
+            return False
+        raise
+    return True
 
 
 def _merge(source: Path, target: Path, replaces: Sequence[str]) -> None:

@@ -20,7 +20,15 @@ import numpy as np
 import numpy.typing as npt
 
 from enfold.checkpoint.atomic import atomic_folder, atomic_write
-from enfold.checkpoint.tensors import StoredDType, TensorView, item_size, narrow, storage_dtype
+from enfold.checkpoint.tensors import (
+    MAX_DIMENSIONS,
+    MAX_ELEMENTS,
+    StoredDType,
+    TensorView,
+    item_size,
+    narrow,
+    storage_dtype,
+)
 from enfold.errors import CheckpointError, CorruptFileError, InputError
 
 __all__ = ["describe_foreign_file", "open_safetensors", "write_safetensors", "write_sharded"]
@@ -47,8 +55,6 @@ _UNREAD: Final = frozenset(
     ("F4", "F6_E2M3", "F6_E3M2", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "C64")
 )
 _HEADER_LIMIT: Final = 100_000_000
-_MAX_DIMENSIONS: Final = 64  # numpy's limit
-_MAX_ELEMENTS: Final = 2**60
 _SHOWN: Final = 10
 _UNITS: Final = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 
@@ -82,14 +88,11 @@ def _view(name: str, entry: dict[str, Any], data: mmap.mmap, start: int) -> Tens
     dtype = _DTYPES[entry["dtype"]]
     shape = tuple(entry["shape"])
     bits = np.frombuffer(data, storage_dtype(dtype), math.prod(shape), start + entry["data_offsets"][0])
-    if not bits.flags.aligned:  # writers pad their headers, but the format doesn't force them to
-        bits = np.require(bits, requirements="A")
-        bits.flags.writeable = False
     return TensorView(name, dtype, shape, bits.reshape(shape))
 
 
 def describe_foreign_file(start: bytes) -> str | None:
-    """What a file that should hold weights is instead, judged by its first bytes; None when nothing is known."""
+    """What a file that should hold weights is instead, by its first bytes; None when that isn't known."""
     if start.startswith(b"version https://git-lfs"):
         size = start.partition(b"\nsize ")[2].split(b"\n")[0].decode("ascii", "replace")
         return (
@@ -113,8 +116,10 @@ def _read_header(path: Path, file: BinaryIO, size: int) -> dict[str, Any]:
     length = int.from_bytes(start[:8], "little")
     if length > _HEADER_LIMIT:
         raise CorruptFileError(
-            f"{path} is no safetensors file: it starts with {start[:8]!r}, which would be a header of {length} "
-            f"bytes, and the format allows {_HEADER_LIMIT}. Download the file again, or name it after its format"
+            f"{path} is no safetensors file: it starts with {start[:8]!r}, which would be a header of "
+            f"{length} "
+            f"bytes, and the format allows {_HEADER_LIMIT}. Download the file again, or name it after its "
+            "format"
         )
     if length > size - 8:
         raise CorruptFileError(
@@ -130,7 +135,8 @@ def _read_header(path: Path, file: BinaryIO, size: int) -> dict[str, Any]:
         ) from error
     if not isinstance(header, dict):
         raise CorruptFileError(
-            f"{path} has a header of type {type(header).__name__}; expected a JSON object. Download the file again"
+            f"{path} has a header of type {type(header).__name__}; expected a JSON object. Download the "
+            "file again"
         )
     return header
 
@@ -168,12 +174,12 @@ def _entry_problem(entry: object) -> str | None:
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or (dtype not in _DTYPES and dtype not in _UNREAD):
         return f"has the dtype {_short(dtype)}; expected one of {', '.join(_DTYPES)}"
-    if not _are_sizes(shape) or len(shape) > _MAX_DIMENSIONS:
-        return f"has the shape {_short(shape)}; expected a list of at most {_MAX_DIMENSIONS} sizes"
+    if not _are_sizes(shape) or len(shape) > MAX_DIMENSIONS:
+        return f"has the shape {_short(shape)}; expected a list of at most {MAX_DIMENSIONS} sizes"
     if not _are_sizes(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
         return f"has the data_offsets {_short(offsets)}; expected [begin, end] with begin <= end"
-    if math.prod(size or 1 for size in shape) > _MAX_ELEMENTS:
-        return f"has the shape {_short(shape)}, more than {_MAX_ELEMENTS} elements"
+    if math.prod(size or 1 for size in shape) > MAX_ELEMENTS:
+        return f"has the shape {_short(shape)}, more than {MAX_ELEMENTS} elements"
     if dtype in _DTYPES:
         expected = math.prod(shape) * item_size(_DTYPES[dtype])
         if offsets[1] - offsets[0] != expected:
@@ -199,7 +205,9 @@ def _range_problems(header: dict[str, Any], data_size: int) -> list[str]:
         if begin < position:
             problems.append(f"{name!r} begins at byte {begin} of the data, inside the tensor before it")
         elif begin > position:
-            problems.append(f"{name!r} begins at byte {begin} of the data; expected {position}, without a gap")
+            problems.append(
+                f"{name!r} begins at byte {begin} of the data; expected {position}, without a gap"
+            )
         position = max(position, end)
     if position > data_size:
         problems.append(f"it is truncated: its tensors need {position} bytes of data, {data_size} are there")
@@ -249,8 +257,8 @@ def write_sharded(
 ) -> list[Path]:
     """Writes ``{stem}.safetensors``, or numbered shards with an index where one file would be too large.
 
-    `max_shard_size` is in bytes or like ``"500MB"`` or ``"2GiB"``; a tensor that is larger gets a shard of its own.
-    Shards and index of an earlier save are removed once the new ones are in place. Returns the files written.
+    `max_shard_size` is in bytes or like ``"500MB"`` or ``"2GiB"``; a tensor that is larger gets a shard of
+    its own. What an earlier save left is removed once the new files are in place. Returns the files written.
 
     Raises:
         InputError: a size that can't be read, or values that don't fit the dtype they should be stored as.
@@ -298,5 +306,7 @@ def _byte_count(size: int | str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMG]I?)?B?", str(size).strip().upper())
     count = int(float(match[1]) * _UNITS[match[2] or ""]) if match else 0
     if count < 1:
-        raise InputError(f"max_shard_size is {size!r}; expected a number of bytes, or text like '500MB' or '2GiB'")
+        raise InputError(
+            f"max_shard_size is {size!r}; expected a number of bytes, or text like '500MB' or '2GiB'"
+        )
     return count

@@ -13,7 +13,17 @@ import numpy.typing as npt
 
 from enfold.errors import InputError
 
-__all__ = ["DTYPES", "DType", "StoredDType", "TensorView", "item_size", "narrow", "storage_dtype"]
+__all__ = [
+    "DTYPES",
+    "MAX_DIMENSIONS",
+    "MAX_ELEMENTS",
+    "DType",
+    "StoredDType",
+    "TensorView",
+    "item_size",
+    "narrow",
+    "storage_dtype",
+]
 
 DType = Literal[
     "float32", "float16", "float64", "int64", "int32", "int16", "int8",
@@ -41,6 +51,11 @@ _STORAGE: Final[dict[str, np.dtype[Any]]] = {
 }
 
 DTYPES: Final = tuple(_STORAGE)
+MAX_DIMENSIONS: Final = 64
+"""What numpy can hold."""
+MAX_ELEMENTS: Final = 2**60
+"""More than any memory has: a shape beyond it is damage."""
+
 _FLOATS: Final = ("float64", "float32", "float16", "bfloat16")
 
 
@@ -59,7 +74,7 @@ class TensorView:
     """One stored tensor: its name, element type and shape, and its values when asked for.
 
     The bits usually lie in a memory-mapped file, so holding a view costs no memory and arrays that share
-    them are read-only.
+    them are read-only. They may be strided or unaligned there; arrays given out are neither.
     """
 
     name: str
@@ -73,8 +88,8 @@ class TensorView:
         return self.bits.nbytes
 
     def raw(self) -> npt.NDArray[Any]:
-        """The stored bits as an array of `shape`, uint16 for bfloat16; no copy."""
-        return self.bits
+        """The stored bits as an array of `shape`, uint16 for bfloat16; copied only to mend layout."""
+        return np.require(self.bits, requirements=("C", "A"))
 
     def numpy(self, dtype: DType = "float32") -> npt.NDArray[Any]:
         """The values as `dtype`; shares the stored bits where that is the stored type, else a new array.
@@ -85,8 +100,8 @@ class TensorView:
             widened = _widen(self.bits)
             return widened if dtype == "float32" else widened.astype(dtype)
         if self.dtype == dtype and sys.byteorder == "little":
-            return self.bits
-        return self.bits.astype(dtype)
+            return self.raw()
+        return self.bits.astype(dtype, order="C")
 
 
 def _widen(bits: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
@@ -106,7 +121,7 @@ def narrow(array: npt.NDArray[Any], dtype: StoredDType) -> npt.NDArray[Any]:
         InputError: finite values that overflow `dtype`, or a change of kind (float to integer or back).
     """
     if array.dtype.name == dtype:
-        return np.ascontiguousarray(array, _STORAGE[dtype]).reshape(array.shape)
+        return np.asarray(array, _STORAGE[dtype], order="C")
     if array.dtype.kind != "f" or dtype not in _FLOATS:
         raise InputError(
             f"an array of {array.dtype.name} can't be stored as {dtype}; expected {array.dtype.name}, "
@@ -121,11 +136,11 @@ def narrow(array: npt.NDArray[Any], dtype: StoredDType) -> npt.NDArray[Any]:
             f"{int(overflowed.sum())} values are too large for {dtype}, the largest "
             f"{float(np.abs(array[overflowed]).max()):.3g}; store the tensor as float32 or bfloat16"
         )
-    return np.ascontiguousarray(result).reshape(array.shape)
+    return np.asarray(result, order="C")
 
 
 def _round_to_bfloat16(array: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:
-    bits = np.ascontiguousarray(array, np.float32).reshape(array.shape).view(np.uint32)
+    bits = np.asarray(array, np.float32, order="C").view(np.uint32)
     rounded = (bits + np.uint32(0x7FFF) + ((bits >> 16) & np.uint32(1))) >> 16
     # Rounding could carry a NaN's payload away; the quiet bit keeps it one.
     quiet = (bits >> 16) | np.uint32(0x40)

