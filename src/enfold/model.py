@@ -1,0 +1,214 @@
+"""What a model is whichever engine runs it: a configuration, an architecture, a head, named tensors, and its saving."""
+
+from __future__ import annotations
+
+import logging
+import os
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from enfold import wiring
+from enfold.adapter import CallInputs, call
+from enfold.arch import Architecture
+from enfold.checkpoint.load import Loaded, load_tensors
+from enfold.checkpoint.names import checkpoint_names
+from enfold.config import UNTRAINED_KEY, Config
+from enfold.errors import UntrainedHeadError
+from enfold.families import Family, family_of
+from enfold.heads import Head, HeadKind
+from enfold.layout import Leaf, layout, tensor_shapes
+from enfold.outputs import ModelOutput
+from enfold.packing import Packed
+
+__all__ = ["Blueprint", "PreTrainedModel", "initial_values"]
+
+logger = logging.getLogger("enfold")
+
+ENCODER = Head()
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """Everything that decides a model's tensors, before any engine has made them."""
+
+    family: Family
+    config: Config
+    kind: HeadKind
+    head: Head
+    arch: Architecture
+    leaves: tuple[Leaf, ...]
+
+    @classmethod
+    def of(cls, config: Config, kind: HeadKind) -> Blueprint:
+        """The blueprint of a configuration with a head."""
+        family = family_of(config.model_type)
+        head = ENCODER if kind == "encoder" else family.head(kind)
+        arch = family.translate(config)
+        leaves = layout(arch, head, num_labels=config.num_labels)
+        return cls(family, config, kind, head, arch, leaves)
+
+    @property
+    def class_name(self) -> str:
+        """``BertForMaskedLM``."""
+        return self.family.class_name("base" if self.kind == "encoder" else self.kind)
+
+    def load(self, folder: Path, new_head: bool | None) -> Loaded:
+        """The folder's tensors for this blueprint; see :func:`enfold.checkpoint.load.load_tensors`."""
+        shapes = tensor_shapes(self.leaves)
+        loaded = load_tensors(folder, self.family, self.config, self.kind, self.head, shapes, new_head=new_head)
+        if loaded.fresh:
+            names = checkpoint_names(self.family, self.head, loaded.fresh).values()
+            logger.warning(
+                "%s: %s made fresh and not trained: %s",
+                self.class_name,
+                "tensor" if len(names) == 1 else "tensors",
+                ", ".join(name.replace("@", f"{self.family.prefix}.") for name in names),
+            )
+        return loaded
+
+
+class PreTrainedModel:
+    """The engine-neutral half of a model; the engines' classes add tensors and arithmetic.
+
+    Attributes:
+        config: the model's configuration.
+        arch: its architecture.
+        kind: the head's kind.
+        source: the folder it came from, or None.
+    """
+
+    engine: ClassVar[str]
+    ops: ClassVar[Any]
+    config: Config
+    arch: Architecture
+    kind: HeadKind
+    head: Head
+    plan: wiring.Plan
+    source: Path | None
+    blueprint: Blueprint
+    stored_dtype: str
+    _fresh_marks: dict[str, int]
+
+    def _adopt(self, blueprint: Blueprint, loaded: Loaded | None, source: Path | None) -> None:
+        self.blueprint = blueprint
+        self.config, self.arch, self.kind, self.head = blueprint.config, blueprint.arch, blueprint.kind, blueprint.head
+        self.source = source
+        self.stored_dtype = loaded.dtype if loaded else "float32"
+        untrained: Iterable[str] = tensor_shapes(blueprint.leaves)
+        if loaded is not None:
+            untrained = (*loaded.fresh, *loaded.untrained)
+        self._fresh_marks = {name: self._mark(name) for name in untrained if name.startswith("head.")}
+
+    def tensor(self, name: str) -> NDArray[Any]:
+        """A copy-free view, where possible, of the float32 values of one of the layout's tensors."""
+        raise NotImplementedError  # pragma: no cover - engines implement it
+
+    def _mark(self, name: str) -> int:
+        return zlib.crc32(np.ascontiguousarray(self.tensor(name)).tobytes())
+
+    @property
+    def untrained(self) -> tuple[str, ...]:
+        """Names, as in checkpoints, of head tensors that were made fresh and have not changed since."""
+        names = [name for name, mark in self._fresh_marks.items() if self._mark(name) == mark]
+        return tuple(self._checkpoint_names(names).values())
+
+    def _checkpoint_names(self, names: Iterable[str]) -> dict[str, str]:
+        family = self.blueprint.family
+        prefix = "" if self.kind in ("base", "encoder") else f"{family.prefix}."
+        table = checkpoint_names(family, self.head, names)
+        return {ours: theirs.replace("@", prefix) for ours, theirs in table.items()}
+
+    def require_trained(self) -> None:
+        """Raises UntrainedHeadError where the head was made fresh and nothing has trained it since."""
+        untrained = self.untrained
+        if untrained:
+            raise UntrainedHeadError(
+                f"this {self.blueprint.class_name} can't answer: {', '.join(untrained)} "
+                f"{'were' if len(untrained) > 1 else 'was'} made fresh, because the checkpoint "
+                f"{self.source or ''} has no such head, and {'have' if len(untrained) > 1 else 'has'} not been trained. "
+                "Train it (labels=…, outputs.loss.backward(), an optimizer's step, model.save_pretrained(folder)), "
+                "or name a checkpoint that was trained for this task"
+            )
+
+    @property
+    def num_labels(self) -> int:
+        """Width of outputs that depend on the labels."""
+        return self.config.num_labels
+
+    def num_parameters(self) -> int:
+        """Numbers that the model's tensors hold; tied ones count once."""
+        return sum(int(np.prod(shape)) for shape in tensor_shapes(self.blueprint.leaves).values())
+
+    def run(self, batch: Packed, *, fields: Sequence[str] = ()) -> dict[str, NDArray[np.float32]]:
+        """Inference over a packed batch of numpy arrays, without padding; what the tasks use.
+
+        Args:
+            batch: from :func:`enfold.packing.pack`.
+            fields: what is wanted: ``"last_hidden_state"`` (T, D) and the head's fields, (B, …) or (T, …).
+                Empty: the head's fields.
+        """
+        raise NotImplementedError  # pragma: no cover - engines implement it
+
+    def _run(self, batch: Packed, fields: Sequence[str]) -> dict[str, Any]:
+        hidden = wiring.encode(self.plan, batch)
+        head = [branch.field for branch in self.head.branches]
+        wanted = fields or head
+        outputs = wiring.run_head(self.plan, hidden, batch) if set(wanted) & set(head) else {}
+        if "last_hidden_state" in wanted:
+            outputs["last_hidden_state"] = hidden
+        return {name: outputs[name] for name in wanted}
+
+    def _call(
+        self,
+        inputs: CallInputs,
+        output_attentions: bool | None,
+        output_hidden_states: bool | None,
+        return_dict: bool | None,
+    ) -> ModelOutput | tuple[Any, ...]:
+        config = self.config
+        inputs = replace(
+            inputs,
+            output_attentions=config.output_attentions if output_attentions is None else output_attentions,
+            output_hidden_states=config.output_hidden_states if output_hidden_states is None else output_hidden_states,
+        )
+        output = call(self, self.ops, inputs)
+        return output if (config.return_dict if return_dict is None else return_dict) else output.to_tuple()
+
+    def save_pretrained(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        max_shard_size: int | str = "5GB",
+        dtype: Literal["stored", "float32", "float16", "bfloat16"] = "stored",
+    ) -> None:
+        """Writes config.json and model.safetensors as ``transformers`` reads them; all of it or nothing.
+
+        Args:
+            folder: made where it is missing.
+            max_shard_size: bytes, or a text such as ``"2GB"``; a larger model is written in shards with an index.
+            dtype: the type to store, by default the one that the checkpoint was stored in.
+        """
+        from enfold.checkpoint.safetensors import write_sharded
+
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        kept = self.stored_dtype if dtype == "stored" else dtype
+        names = self._checkpoint_names(tensor_shapes(self.blueprint.leaves))
+        tensors: Mapping[str, Any] = {theirs: (self.tensor(ours), kept) for ours, theirs in names.items()}
+        write_sharded(folder, tensors, max_shard_size=max_shard_size)
+        config = self.config.updated(architectures=[self.blueprint.class_name], dtype=kept)
+        config = config.updated(**{UNTRAINED_KEY: list(self.untrained) or None})
+        config.save_pretrained(folder)
+
+
+def initial_values(suffix: str, ndim: int) -> Literal["normal", "zeros", "ones"]:
+    """How a fresh tensor is filled: matrices normal, biases zero, norms one."""
+    if suffix == "bias":
+        return "zeros"
+    return "normal" if ndim > 1 else "ones"

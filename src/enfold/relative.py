@@ -1,0 +1,46 @@
+"""Which row of a table of relative positions serves a pair of tokens."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from enfold.arch import Disentangled, Relative, RelativeBias
+
+__all__ = ["relative_rows"]
+
+
+@lru_cache(maxsize=32)
+def relative_rows(relative: Relative, length: int) -> NDArray[np.int64]:
+    """(length, length): the table's row for query ``i`` and key ``j``. The array is shared: don't write to it."""
+    places = np.arange(length)
+    if isinstance(relative, RelativeBias):
+        rows = _bias_buckets(relative, places[None, :] - places[:, None])
+    else:
+        rows = _disentangled_rows(relative, places[:, None] - places[None, :])
+    rows.setflags(write=False)
+    return rows
+
+
+def _bias_buckets(relative: RelativeBias, distance: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Section 2.1 of T5 (https://arxiv.org/abs/1910.10683): exact small distances, logarithmic large ones."""
+    one_side = relative.buckets // 2
+    exact = one_side // 2
+    away = np.abs(distance)
+    scale = np.float32((one_side - exact) / np.log(relative.max_distance / exact))
+    far = exact + (np.log(np.maximum(away, 1).astype(np.float32) / exact) * scale).astype(np.int64)
+    bucket = np.where(away < exact, away, np.minimum(far, one_side - 1))
+    return np.where(distance > 0, one_side, 0) + bucket
+
+
+def _disentangled_rows(relative: Disentangled, distance: NDArray[np.int64]) -> NDArray[np.int64]:
+    """DeBERTa-v2: up to half the span each distance has a row, further ones share logarithmically."""
+    if relative.max_distance is not None:
+        middle = relative.span // 2
+        away = np.maximum(np.abs(distance), middle).astype(np.float32)
+        steps = np.log(away / middle) / np.float32(np.log((relative.max_distance - 1) / middle))
+        far = np.ceil(steps * (middle - 1)).astype(np.int64) + middle
+        distance = np.where(np.abs(distance) <= middle, distance, far * np.sign(distance))
+    return np.clip(distance + relative.span, 0, 2 * relative.span - 1)
