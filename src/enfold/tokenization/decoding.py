@@ -1,0 +1,72 @@
+"""Ids back to text."""
+
+from typing import Any
+
+import numpy as np
+from tokenizers import models
+
+from enfold.errors import InputError
+from enfold.tokenization.state import State
+
+__all__ = ["as_ids", "clean_up", "decode"]
+
+_CLEANED = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
+
+
+def clean_up(text: str) -> str:
+    """Remove the spaces before punctuation and English contractions that WordPiece leaves."""
+    for spaced in _CLEANED:
+        text = text.replace(spaced, spaced.strip())
+    return text
+
+
+def decode(state: State, token_ids: Any, *, skip_special_tokens: bool, clean: bool) -> str | list[str]:
+    """The text of one row of ids, or the texts of several.
+
+    Raises:
+        InputError: something that is not a list, array or tensor of ids.
+    """
+    values = _as_lists(token_ids)
+    clean = clean and not isinstance(state.full.model, models.BPE)
+    if isinstance(values, list) and values and isinstance(values[0], list):
+        rows = [_checked(row) for row in values]
+        texts = state.full.decode_batch(rows, skip_special_tokens=skip_special_tokens)
+        return [clean_up(text) for text in texts] if clean else texts
+    row = _checked(values if isinstance(values, list) else [values])
+    text = state.full.decode(row, skip_special_tokens=skip_special_tokens)
+    return clean_up(text) if clean else text
+
+
+def as_ids(ids: Any) -> int | list[int]:
+    """One id, or a flat list of ids.
+
+    Raises:
+        InputError: it is neither.
+    """
+    values = _as_lists(ids)
+    return _checked(values) if isinstance(values, list) else _checked([values])[0]
+
+
+def _as_lists(value: Any) -> Any:
+    """Lists and ints, of whatever holds them: arrays, tensors, an encoding."""
+    if hasattr(value, "keys") and "input_ids" in value:
+        value = value["input_ids"]
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, list | tuple):
+        return [_as_lists(each) for each in value] if value and not isinstance(value[0], int) else list(value)
+    return value
+
+
+def _checked(row: Any) -> list[int]:
+    if not isinstance(row, list):
+        raise InputError(f"Rows of ids were expected; {row!r} is between them.")
+    for number in row:
+        if isinstance(number, bool) or not isinstance(number, int | np.integer):
+            raise InputError(f"Ids are whole numbers; {number!r}, a {type(number).__name__}, was given.")
+        if not 0 <= number < 2**32:
+            raise InputError(
+                f"{number} is no id. Where -100 marks positions without a label, replace it first: "
+                "np.where(labels < 0, tokenizer.pad_token_id, labels)."
+            )
+    return [int(number) for number in row]
