@@ -61,9 +61,7 @@ class BatchEncoding(UserDict[str, Any]):
         data = self.__dict__.get("data", {})
         if name in data:
             return data[name]
-        raise AttributeError(
-            f"{type(self).__name__} has no {name!r}; it has {', '.join(data) or 'no entries'}."
-        )
+        raise AttributeError(f"{type(self).__name__} has no {name!r}; it has {', '.join(data) or 'no entries'}.")
 
     @property
     def encodings(self) -> list[Encoding] | None:
@@ -170,9 +168,7 @@ def _from_end(index: int, size: int) -> int:
 
 def _as_tensors(data: Mapping[str, Any], kind: TensorKind) -> dict[str, Any]:
     if kind not in ("np", "pt"):
-        raise InputError(
-            f"return_tensors={kind!r}: expected 'np' for numpy, 'pt' for PyTorch, or None for lists."
-        )
+        raise InputError(f"return_tensors={kind!r}: expected 'np' for numpy, 'pt' for PyTorch, or None for lists.")
     arrays = {name: _as_array(name, value) for name, value in data.items()}
     if kind == "np":
         return arrays
@@ -198,11 +194,7 @@ def _as_array(name: str, value: Any) -> Any:
         array = np.array(None)
     if array.dtype == object:
         sizes = [len(row) for row in value if hasattr(row, "__len__")]
-        what = (
-            f"its rows have {min(sizes)} to {max(sizes)} entries"
-            if sizes
-            else "it holds values that are no numbers"
-        )
+        what = f"its rows have {min(sizes)} to {max(sizes)} entries" if sizes else "it holds values that are no numbers"
         raise InputError(
             f"{name!r} can't become a tensor: {what}. Pass padding=True, and truncation=True where a limit is meant; "
             "labels of different length need padding of their own."

@@ -80,9 +80,7 @@ def _stated_kind(folder: Path, settings: Settings, kind_name: str | None) -> Kin
     """The kind that the caller, ``tokenizer_config.json`` or ``config.json`` states; ``None`` where none does."""
     if kind_name is not None:
         if (kind := find_kind(kind_name)) is None:
-            raise TokenizerError(
-                f"{kind_name!r} is not a kind of tokenizer. The kinds are {', '.join(KINDS)}."
-            )
+            raise TokenizerError(f"{kind_name!r} is not a kind of tokenizer. The kinds are {', '.join(KINDS)}.")
         return kind
     file = folder / "config.json"
     config = read_json_object(file) if file.is_file() else {}
@@ -162,17 +160,13 @@ def _from_vocabulary_files(folder: Path, kind: Kind, settings: Settings) -> Toke
         if len(found) == 1 and missing == [kind.files[0]]:
             files[0], missing = found[0], []
     if missing:
-        raise TokenizerError(
-            f"{folder}: a {kind.name} tokenizer needs {' and '.join(kind.files)}; missing: {missing}."
-        )
+        raise TokenizerError(f"{folder}: a {kind.name} tokenizer needs {' and '.join(kind.files)}; missing: {missing}.")
     return _READERS[kind.algorithm](files, kind, settings)
 
 
 def _read_wordpiece(files: list[Path], kind: Kind, settings: Settings) -> Tokenizer:
     unk = _role(kind, settings, "unk")
-    backend = Tokenizer(
-        models.WordPiece(read_vocabulary_txt(files[0]), unk_token=unk, max_input_chars_per_word=100)
-    )
+    backend = Tokenizer(models.WordPiece(read_vocabulary_txt(files[0]), unk_token=unk, max_input_chars_per_word=100))
     fit_out(backend, kind, settings)
     return backend
 
@@ -210,11 +204,9 @@ def _read_spm_bpe(files: list[Path], kind: Kind, settings: Settings) -> Tokenize
     unk = model.pieces[model.unk_id].text
     merges = _merges(vocabulary)
     backend = Tokenizer(
-        models.BPE(
-            vocab=vocabulary, merges=merges, unk_token=unk, fuse_unk=True, byte_fallback=model.byte_fallback
-        )
+        models.BPE(vocab=vocabulary, merges=merges, unk_token=unk, fuse_unk=True, byte_fallback=model.byte_fallback)
     )
-    _add_pieces(backend, model, vocabulary.keys())
+    _add_pieces(backend, model, frozenset(vocabulary))
     fit_out(backend, kind, settings)
     return backend
 
@@ -274,16 +266,10 @@ def _merges(vocabulary: Mapping[str, int]) -> list[tuple[str, str]]:
     return merges
 
 
-def _add_pieces(
-    backend: Tokenizer, model: SentencePieceModel, known: frozenset[str] | Mapping[str, int]
-) -> None:
+def _add_pieces(backend: Tokenizer, model: SentencePieceModel, known: frozenset[str]) -> None:
     """Register what the model file marks as control (special) and user-defined pieces: they are matched whole."""
-    wanted = [
-        piece for piece in model.pieces if piece.kind in (CONTROL, USER_DEFINED) and piece.text in known
-    ]
-    backend.add_tokens(
-        [AddedToken(each.text, normalized=False, special=each.kind == CONTROL) for each in wanted]
-    )
+    wanted = [piece for piece in model.pieces if piece.kind in (CONTROL, USER_DEFINED) and piece.text in known]
+    backend.add_tokens([AddedToken(each.text, normalized=False, special=each.kind == CONTROL) for each in wanted])
 
 
 # ── special and added tokens ─────────────────────────────────────────────────
@@ -329,9 +315,7 @@ def _extra_names(kind: Kind, settings: Settings) -> list[str]:
     """The special tokens without a role that a kind has by nature: T5's sentinels, the language codes of mBART."""
     if kind.layout != "t5":
         return kind.languages.split()
-    return [
-        f"<extra_id_{number}>" for number in range(100 if settings.extra_ids is None else settings.extra_ids)
-    ]
+    return [f"<extra_id_{number}>" for number in range(100 if settings.extra_ids is None else settings.extra_ids)]
 
 
 def _add_numbered(backend: Tokenizer, settings: Settings) -> None:

@@ -41,9 +41,7 @@ def read_json(path: Path) -> Any:
     """The value of a JSON file."""
     text = read_text(path)
     if text.startswith("version https://git-lfs"):
-        raise TokenizerError(
-            f"{path}: is a Git LFS pointer, not the file itself. Run `git lfs pull` in its folder."
-        )
+        raise TokenizerError(f"{path}: is a Git LFS pointer, not the file itself. Run `git lfs pull` in its folder.")
     try:
         return json.loads(text)
     except (json.JSONDecodeError, RecursionError) as error:
@@ -61,15 +59,9 @@ def read_json_object(path: Path) -> dict[str, Any]:
 def read_vocabulary_json(path: Path) -> dict[str, int]:
     """A ``vocab.json``: token → id."""
     vocabulary = read_json_object(path)
-    wrong = [
-        f"{token!r}: {number!r}"
-        for token, number in vocabulary.items()
-        if type(number) is not int or number < 0
-    ]
+    wrong = [f"{token!r}: {number!r}" for token, number in vocabulary.items() if type(number) is not int or number < 0]
     if wrong:
-        raise TokenizerError(
-            f"{path}: maps tokens to ids, but {len(wrong)} ids are not whole numbers: {wrong[:3]}."
-        )
+        raise TokenizerError(f"{path}: maps tokens to ids, but {len(wrong)} ids are not whole numbers: {wrong[:3]}.")
     return vocabulary
 
 
@@ -90,8 +82,6 @@ def read_merges(path: Path) -> list[tuple[str, str]]:
             continue
         left, _, right = line.partition(" ")
         if not left or not right or " " in right:
-            raise TokenizerError(
-                f"{path}: line {number} is {line!r}; two pieces with one space between were expected."
-            )
+            raise TokenizerError(f"{path}: line {number} is {line!r}; two pieces with one space between were expected.")
         merges.append((left, right))
     return merges

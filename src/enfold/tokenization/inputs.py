@@ -9,16 +9,13 @@ from enfold.tokenization.encoded import Item, Text
 __all__ = ["as_items", "explain_refusal"]
 
 _LABEL_WORDS = frozenset(
-    "positive negative neutral pos neg neu spam ham true false yes no label_0 label_1 entailment contradiction".split()
+    ("positive", "negative", "neutral", "pos", "neg", "neu", "spam", "ham", "true", "false", "yes", "no")
+    + ("label_0", "label_1", "entailment", "contradiction")
 )
-_HOW = (
-    'Pass one text ("…"), a list of texts, or two lists of equal length for pairs: tokenizer(first, second).'
-)
+_HOW = 'Pass one text ("…"), a list of texts, or two lists of equal length for pairs: tokenizer(first, second).'
 
 
-def as_items(
-    text: Any, text_pair: Any = None, *, is_split_into_words: bool = False
-) -> tuple[list[Item], bool]:
+def as_items(text: Any, text_pair: Any = None, *, is_split_into_words: bool = False) -> tuple[list[Item], bool]:
     """The texts as the engine takes them, and whether they were given as a batch.
 
     Raises:
@@ -35,12 +32,8 @@ def as_items(
         _refuse_labels(text)
         return [_item(each, f"text[{number}]", is_split_into_words) for number, each in enumerate(text)], True
     if not isinstance(text_pair, list | tuple) or len(text) != len(text_pair):
-        size = (
-            f"of {len(text_pair)}" if isinstance(text_pair, list | tuple) else f"a {type(text_pair).__name__}"
-        )
-        raise InputError(
-            f"text is a list of {len(text)} and text_pair is {size}: every text needs its own pair."
-        )
+        size = f"of {len(text_pair)}" if isinstance(text_pair, list | tuple) else f"a {type(text_pair).__name__}"
+        raise InputError(f"text is a list of {len(text)} and text_pair is {size}: every text needs its own pair.")
     return [
         (
             _text(first, f"text[{number}]", is_split_into_words),
@@ -52,14 +45,8 @@ def as_items(
 
 def _item(value: Any, where: str, is_split_into_words: bool) -> Item:
     """One element of a batch: a text, its words, or a pair of these."""
-    if (
-        isinstance(value, list | tuple)
-        and len(value) == 2
-        and not (is_split_into_words and isinstance(value[0], str))
-    ):
-        return _text(value[0], f"{where}[0]", is_split_into_words), _text(
-            value[1], f"{where}[1]", is_split_into_words
-        )
+    if isinstance(value, list | tuple) and len(value) == 2 and not (is_split_into_words and isinstance(value[0], str)):
+        return _text(value[0], f"{where}[0]", is_split_into_words), _text(value[1], f"{where}[1]", is_split_into_words)
     return _text(value, where, is_split_into_words)
 
 
@@ -73,9 +60,7 @@ def _text(value: Any, where: str, is_split_into_words: bool) -> Text:
         if wrong is None:
             return list(value)
         where, value = f"{where}[{wrong}]", value[wrong]
-        raise InputError(
-            f"{where} is {_describe(value)}; a word was expected, since is_split_into_words=True."
-        )
+        raise InputError(f"{where} is {_describe(value)}; a word was expected, since is_split_into_words=True.")
     raise InputError(
         f"{where} is {_describe(value)}; a list of words was expected, since is_split_into_words=True. "
         "Pass a list of words, a list of such lists, or leave is_split_into_words out."

@@ -95,8 +95,10 @@ _BERT = Kind(
         "RetriBertTokenizer",
         "SqueezeBertTokenizer",
     ),
-    model_types=("bert", "electra", "convbert", "ernie", "layoutlm", "lxmert", "megatron-bert", "mobilebert")
-    + ("nezha", "nomic_bert", "qdqbert", "squeezebert", "visual_bert"),
+    model_types=(
+        *("bert", "electra", "convbert", "ernie", "layoutlm", "lxmert", "megatron-bert", "mobilebert"),
+        *("nezha", "nomic_bert", "qdqbert", "squeezebert", "visual_bert"),
+    ),
 )
 _ROBERTA = Kind(
     name="roberta",

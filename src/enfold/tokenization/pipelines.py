@@ -88,8 +88,9 @@ def fill_template(kind: Kind, settings: Settings, backend: Tokenizer, tokens: Ma
     """
     single, pair = _template(kind, settings)
     roles = {word.partition(":")[0] for word in f"{single} {pair}".split() if not word.startswith("$")}
-    ids = {role: backend.token_to_id(tokens[role]) for role in roles if role in tokens}
-    missing = sorted(role for role in roles if ids.get(role) is None)
+    found = {role: backend.token_to_id(tokens[role]) for role in roles if role in tokens}
+    ids = {role: number for role, number in found.items() if number is not None}
+    missing = sorted(roles - ids.keys())
     if missing:
         wanted = ", ".join(f"{role} ({tokens.get(role, 'no token')})" for role in missing)
         raise TokenizerError(
@@ -140,13 +141,9 @@ def adjust(backend: Tokenizer, settings: Settings) -> None:
 
 def _carrier(**parts: Mapping[str, Any]) -> Tokenizer:
     """An empty tokenizer that holds parts given as JSON states: the engine builds them only as parts of a whole."""
-    empty = dict.fromkeys(
-        ("truncation", "padding", "normalizer", "pre_tokenizer", "post_processor", "decoder")
-    )
+    empty = dict.fromkeys(("truncation", "padding", "normalizer", "pre_tokenizer", "post_processor", "decoder"))
     model = {"type": "BPE", "vocab": {}, "merges": []}
-    return Tokenizer.from_str(
-        json.dumps({"version": "1.0", "added_tokens": [], **empty, "model": model, **parts})
-    )
+    return Tokenizer.from_str(json.dumps({"version": "1.0", "added_tokens": [], **empty, "model": model, **parts}))
 
 
 def _relower(state: dict[str, Any], settings: Settings) -> dict[str, Any]:
@@ -155,9 +152,7 @@ def _relower(state: dict[str, Any], settings: Settings) -> dict[str, Any]:
         parts = [_relower(part, settings) for part in state["normalizers"]]
         if settings.do_lower_case is False:
             parts = [part for part in parts if part["type"] != "Lowercase"]
-        elif settings.do_lower_case and not any(
-            part["type"] in ("Lowercase", "BertNormalizer") for part in parts
-        ):
+        elif settings.do_lower_case and not any(part["type"] in ("Lowercase", "BertNormalizer") for part in parts):
             parts.insert(0, {"type": "Lowercase"})
         return {**state, "normalizers": parts}
     if state["type"] != "BertNormalizer":

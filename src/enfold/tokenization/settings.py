@@ -139,9 +139,7 @@ def _added_token(value: Any, *, special: bool) -> AddedToken:
     if isinstance(value, str) and value:
         return AddedToken(value, special=special, normalized=not special)
     if isinstance(value, dict) and isinstance(value.get("content"), str) and value["content"]:
-        flags = {
-            name: value[name] for name in ("single_word", "lstrip", "rstrip", "normalized") if name in value
-        }
+        flags = {name: value[name] for name in ("single_word", "lstrip", "rstrip", "normalized") if name in value}
         if all(isinstance(flag, bool) for flag in flags.values()):
             flags.setdefault("normalized", not special)
             return AddedToken(value["content"], special=special or bool(value.get("special")), **flags)
@@ -169,9 +167,7 @@ def _read_older_files(folder: Path, settings: Settings) -> Settings:
     if special_file.is_file():
         settings = _lay_over(settings, read_json_object(special_file), str(special_file), strict=False)
     if added_file.is_file():
-        special = {
-            str(token) for token in (*settings.special.values(), *settings.extra_special) if token is not None
-        }
+        special = {str(token) for token in (*settings.special.values(), *settings.extra_special) if token is not None}
         added = {
             number: _added_token(token, special=token in special)
             for token, number in read_vocabulary_json(added_file).items()
@@ -198,9 +194,7 @@ def _lay_over(settings: Settings, values: Mapping[str, Any], where: str, *, stri
             elif name == "added_tokens_decoder" and not strict:
                 added |= _added_tokens(value)
             elif strict and name not in _WITHOUT_EFFECT:
-                problems.append(
-                    f"{name} is not a setting of a tokenizer; the settings are {', '.join(_known())}"
-                )
+                problems.append(f"{name} is not a setting of a tokenizer; the settings are {', '.join(_known())}")
         except _WrongValue as error:
             problems.append(f"{name} is {_short(value)}; {error} was expected")
     if problems:

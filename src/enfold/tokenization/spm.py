@@ -60,9 +60,7 @@ def read_sentencepiece(path: Path) -> SentencePieceModel:
     if not model.pieces:
         raise TokenizerError(f"{path}: holds no pieces; a sentencepiece model was expected.")
     if not 0 <= model.unk_id < len(model.pieces):
-        raise TokenizerError(
-            f"{path}: the unknown piece is number {model.unk_id} of {len(model.pieces)} pieces."
-        )
+        raise TokenizerError(f"{path}: the unknown piece is number {model.unk_id} of {len(model.pieces)} pieces.")
     return model
 
 

@@ -54,9 +54,7 @@ class State:
         """This state with more tokens; what is in the vocabulary already with the same flags changes nothing."""
         known = {token.content: token for token in self.full.get_added_tokens_decoder().values()}
         new = [
-            token
-            for token in tokens
-            if token.content not in known or (special and not known[token.content].special)
+            token for token in tokens if token.content not in known or (special and not known[token.content].special)
         ]
         if not new:
             return self
