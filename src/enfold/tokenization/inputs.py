@@ -9,8 +9,10 @@ from enfold.tokenization.encoded import Item, Text
 __all__ = ["as_items", "explain_refusal"]
 
 _LABEL_WORDS = frozenset(
-    ("positive", "negative", "neutral", "pos", "neg", "neu", "spam", "ham", "true", "false", "yes", "no")
-    + ("label_0", "label_1", "entailment", "contradiction")
+    {
+        *("positive", "negative", "neutral", "pos", "neg", "neu", "label_0", "label_1"),
+        *("spam", "ham", "true", "false", "yes", "no"),
+    }
 )
 _HOW = 'Pass one text ("…"), a list of texts, or two lists of equal length for pairs: tokenizer(first, second).'
 
@@ -77,8 +79,8 @@ def _refuse_labels(batch: Sequence[Any]) -> None:
     if numbers or words:
         shown = ", ".join(repr(label) for label in dict.fromkeys(map(str, labels[:100])))
         raise InputError(
-            f"These look like (text, label) pairs: the second elements are {shown[:100]}. A tokenizer takes texts alone: "
-            "pass [text for text, label in data] to it, and the labels to the model as numbers, "
+            f"These look like (text, label) pairs: the second elements are {shown[:100]}. A tokenizer takes texts "
+            "alone: pass [text for text, label in data] to it, and the labels to the model as numbers, "
             "labels=torch.tensor([…]). If they are pairs of texts, pass two lists: tokenizer(first, second)."
         )
 
@@ -107,8 +109,9 @@ def explain_refusal(items: Sequence[Item], error: Exception) -> InputError:
                     word.encode()
                 except UnicodeEncodeError as bad:
                     return InputError(
-                        f"Text {number} has a lone surrogate (U+{ord(word[bad.start]):04X}) at position {bad.start}: half of "
-                        "a character, left by a wrong decoding or a cut. Read the source as UTF-8, or replace it: "
+                        f"Text {number} has a lone surrogate (U+{ord(word[bad.start]):04X}) at position "
+                        f"{bad.start}: "
+                        "half of a character, left by a wrong decoding or a cut. Read the source as UTF-8, or replace it: "
                         "text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')."
                     )
     return InputError(f"The texts can't be encoded: {error}.")

@@ -228,7 +228,7 @@ _TABLE = (
             "cls": "[CLS]",
         }
         | {"mask": _mask("[MASK]")},
-        # transformers 5 leaves the types out of the default although ALBERT was trained on pairs with them; 4 kept them.
+        # transformers 5 leaves the types out by default, 4 kept them: ALBERT was trained on pairs with types
         input_names=_THREE,
         classes=("AlbertTokenizer",),
         model_types=("albert",),

@@ -94,8 +94,8 @@ def fill_template(kind: Kind, settings: Settings, backend: Tokenizer, tokens: Ma
     if missing:
         wanted = ", ".join(f"{role} ({tokens.get(role, 'no token')})" for role in missing)
         raise TokenizerError(
-            f"A {kind.name} tokenizer puts these special tokens around a text, but the vocabulary lacks them: {wanted}. "
-            f"Name them, for example {missing[0]}_token='…', or choose another kind."
+            f"A {kind.name} tokenizer puts these special tokens around a text, but the vocabulary lacks them: "
+            f"{wanted}. Name them, for example {missing[0]}_token='…', or choose another kind."
         )
     if kind.trim_offsets:
         sep, cls = (tokens["sep"], ids["sep"]), (tokens["cls"], ids["cls"])
@@ -108,7 +108,7 @@ def fill_template(kind: Kind, settings: Settings, backend: Tokenizer, tokens: Ma
 
 
 def _template(kind: Kind, settings: Settings) -> tuple[str, str]:
-    """``single`` and ``pair`` of a kind, with ``add_bos_token`` and ``add_eos_token`` where the kind leaves it to them."""
+    """``single`` and ``pair`` of a kind, by ``add_bos_token`` and ``add_eos_token`` where it leaves it to them."""
     if kind.single not in ("", "bos $A"):
         return kind.single, kind.pair
     starts = kind.single == "bos $A" if settings.add_bos_token is None else settings.add_bos_token

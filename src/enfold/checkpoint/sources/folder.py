@@ -25,9 +25,7 @@ def resolve_folder(folder: Path, given: str) -> Path:
         raise SourceError(f"{given} is a file; expected the folder of a model, such as {folder.parent}")
     parent = folder.parent
     if not parent.is_dir():
-        raise SourceError(
-            f"no folder {given}: its parent {parent} doesn't exist either. Look at the spelling"
-        )
+        raise SourceError(f"no folder {given}: its parent {parent} doesn't exist either. Look at the spelling")
     names = sorted(entry.name for entry in parent.iterdir() if entry.is_dir())
     near = difflib.get_close_matches(folder.name, names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else _listing(parent, names)

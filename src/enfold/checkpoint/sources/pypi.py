@@ -104,8 +104,7 @@ def _parse(source: str) -> _Package:
     folder = match["folder"] if match else None
     if match is None or (folder and (folder.startswith("/") or ".." in folder.split("/"))):
         raise SourceError(
-            f"{source!r} names no package; expected 'pypi:NAME', 'pypi:NAME==VERSION' or "
-            "'pypi:NAME#sub/folder'"
+            f"{source!r} names no package; expected 'pypi:NAME', 'pypi:NAME==VERSION' or 'pypi:NAME#sub/folder'"
         )
     return _Package(source, match["name"], match["version"], folder.strip("/") if folder else None)
 
@@ -142,20 +141,14 @@ def _installed(package: _Package) -> Path | None:
     files = distribution.files
     if files is None or not package.accepts(distribution.version):
         return None
-    return Path(
-        str(distribution.locate_file(_choose(package, model_folders([file.as_posix() for file in files]))))
-    )
+    return Path(str(distribution.locate_file(_choose(package, model_folders([file.as_posix() for file in files])))))
 
 
 def _cached(package: _Package, folder: Path) -> Path | None:
     """The newest version in the cache that matches."""
     if not folder.is_dir():
         return None
-    entries = [
-        entry
-        for entry in folder.iterdir()
-        if (entry / "wheel.json").is_file() and package.accepts(entry.name)
-    ]
+    entries = [entry for entry in folder.iterdir() if (entry / "wheel.json").is_file() and package.accepts(entry.name)]
     return max(entries, key=lambda entry: _version_key(entry.name), default=None)
 
 
@@ -169,9 +162,7 @@ def _version_key(version: str) -> tuple[int, tuple[int, ...], int, tuple[tuple[i
         release.pop()
     rest = match["rest"]
     rank = 0 if not rest else 1 if re.match(r"\+|[.-]?post", rest) else -1
-    parts = tuple(
-        (int(part), "") if part.isdigit() else (-1, part) for part in re.findall(r"\d+|[a-z]+", rest)
-    )
+    parts = tuple((int(part), "") if part.isdigit() else (-1, part) for part in re.findall(r"\d+|[a-z]+", rest))
     return (int(match["epoch"] or 0), tuple(release), rank, parts)
 
 
@@ -182,9 +173,7 @@ def _fetch(package: _Package, cache: Path) -> Path:
             wheel = _pip_download(package, Path(temporary))
             name, version = wheel.name.split("-")[:2]
             if re.sub(r"[-_.]+", "-", name).lower() != package.normalized or not package.accepts(version):
-                raise SourceError(
-                    f"the index answered {wheel.name} when asked for {package.requirement}; don't use it"
-                )
+                raise SourceError(f"the index answered {wheel.name} when asked for {package.requirement}; don't use it")
             folders = unpack_wheel(wheel, cache / package.normalized / version)
             return cache / package.normalized / version / "files" / _choose(package, folders)
     except OSError as error:
@@ -206,9 +195,7 @@ def _pip_download(package: _Package, folder: Path) -> Path:
         *("--disable-pip-version-check", "--dest", str(folder), package.requirement),
     ]
     # In an empty folder, since `python -m` would import a pip.py from the current one.
-    result = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, errors="replace", check=False
-    )
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", check=False)
     wheels = sorted(folder.glob("*.whl"))
     if result.returncode == 0 and len(wheels) == 1:
         return wheels[0]

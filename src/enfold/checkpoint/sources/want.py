@@ -57,12 +57,8 @@ def wanted_files(listing: Collection[str], want: Want) -> list[str]:
     if want != "model":
         for folder in sorted({name.partition("/")[0] for name in listing if "/" in name}):
             if _MODULE_FOLDER.fullmatch(folder):
-                inside = [
-                    name.removeprefix(f"{folder}/") for name in listing if name.startswith(f"{folder}/")
-                ]
-                small += [
-                    f"{folder}/{name}" for name in inside if fnmatchcase(name, "*.json") or name in _TOKENIZER
-                ]
+                inside = [name.removeprefix(f"{folder}/") for name in listing if name.startswith(f"{folder}/")]
+                small += [f"{folder}/{name}" for name in inside if fnmatchcase(name, "*.json") or name in _TOKENIZER]
                 weights += [f"{folder}/{name}" for name in _weight_files(inside)]
     return small + [name for name in weights if name not in small]
 

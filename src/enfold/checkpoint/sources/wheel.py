@@ -59,9 +59,7 @@ def unpack_wheel(wheel: Path, target: Path) -> list[str]:
                 return []
             with atomic_folder(target) as aside:
                 files = {
-                    entry.filename: _unpack(
-                        wheel, archive, entry, aside / "files", record.get(entry.filename)
-                    )
+                    entry.filename: _unpack(wheel, archive, entry, aside / "files", record.get(entry.filename))
                     for entry in chosen
                 }
                 manifest = {"wheel": wheel.name, "sha256": _digest(wheel), "files": files}

@@ -41,8 +41,10 @@ class CpuModel(PreTrainedModel):
     def tensor(self, name: str) -> NDArray[Any]:
         return self._tensors[name]
 
-    def run(self, batch: Packed, *, fields: Sequence[str] = ()) -> dict[str, NDArray[np.float32]]:
-        return self._run(batch, fields)
+    def run(
+        self, batch: Packed, *, fields: Sequence[str] = (), tokens: NDArray[np.int64] | None = None
+    ) -> dict[str, NDArray[np.float32]]:
+        return self._run(batch, fields, tokens)
 
     def eval(self) -> CpuModel:
         """Nothing changes: this engine never trains."""

@@ -150,9 +150,7 @@ class Attend(Leaf):
             parts += leaf.relative.content_to_position + leaf.relative.position_to_content
         self.scale = (leaf.head_size * parts) ** -0.5
 
-    def forward(
-        self, query: Tensor, key: Tensor, value: Tensor, batch: Packed, distances: Any, trace: Trace
-    ) -> Tensor:
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, batch: Packed, distances: Any, trace: Trace) -> Tensor:
         query, key, value = (self._by_head(array) for array in (query, key, value))
         mixed, seen = [], []
         for begin, end in batch.spans:

@@ -88,7 +88,9 @@ class TorchModel(PreTrainedModel, nn.Module):
         return getattr(self._named_leaves()[leaf], suffix).detach().float().cpu().numpy()
 
     @torch.inference_mode()
-    def run(self, batch: Packed, *, fields: Sequence[str] = ()) -> dict[str, NDArray[np.float32]]:
+    def run(
+        self, batch: Packed, *, fields: Sequence[str] = (), tokens: NDArray[np.int64] | None = None
+    ) -> dict[str, NDArray[np.float32]]:
         training, device = self.training, self.device
         self.eval()
         try:
@@ -99,7 +101,9 @@ class TorchModel(PreTrainedModel, nn.Module):
                 starts=torch.from_numpy(batch.starts).to(device),
                 spans=batch.spans,
             )
-            return {name: tensor.float().cpu().numpy() for name, tensor in self._run(moved, fields).items()}
+            wanted = None if tokens is None else torch.from_numpy(tokens).to(device)
+            outputs = self._run(moved, fields, wanted)
+            return {name: tensor.float().cpu().numpy() for name, tensor in outputs.items()}
         finally:
             self.train(training)
 

@@ -1,0 +1,67 @@
+"""A progress bar for long runs: on a terminal, after a second, on stderr; nothing in a pipe."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+__all__ = ["track"]
+
+_AFTER_S = 1.0
+
+
+@contextmanager
+def track(title: str, total: int | None, show: bool | Literal["auto"]) -> Iterator[Callable[[float], None]]:
+    """Gives a function to call with how many items are done.
+
+    Args:
+        title: what stands before the bar.
+        total: how many items there are; None where nobody knows.
+        show: True, False, or ``"auto"`` for a terminal alone.
+    """
+    if show is False or (show == "auto" and not sys.stderr.isatty()):
+        yield lambda done: None
+        return
+    began = time.monotonic()
+    bar: Any = None
+    seen = 0.0
+
+    def advance(done: float) -> None:
+        nonlocal bar, seen
+        seen += done
+        if bar is None and time.monotonic() - began >= (_AFTER_S if show == "auto" else 0.0):
+            bar = _bar()
+            bar.start()
+            bar.add_task(title, total=total)
+        if bar is not None:
+            bar.update(bar.task_ids[0], completed=round(seen))
+
+    try:
+        yield advance
+    finally:
+        if bar is not None:
+            bar.stop()
+
+
+def _bar() -> Any:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=Console(stderr=True), transient=True)
