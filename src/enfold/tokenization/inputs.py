@@ -109,9 +109,8 @@ def explain_refusal(items: Sequence[Item], error: Exception) -> InputError:
                     word.encode()
                 except UnicodeEncodeError as bad:
                     return InputError(
-                        f"Text {number} has a lone surrogate (U+{ord(word[bad.start]):04X}) at position "
-                        f"{bad.start}: "
-                        "half of a character, left by a wrong decoding or a cut. Read the source as UTF-8, or replace it: "
-                        "text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')."
+                        f"Text {number} has a lone surrogate (U+{ord(word[bad.start]):04X}) at position {bad.start}: "
+                        "half of a character, left by a wrong decoding or a cut. Read the source as UTF-8, or "
+                        "replace it: text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')."
                     )
     return InputError(f"The texts can't be encoded: {error}.")
