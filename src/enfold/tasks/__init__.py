@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any, Literal
 
 from enfold.auto import Engine, load_config, load_model
+from enfold.checkpoint.sources import resolve
 from enfold.errors import InputError, TaskError
 from enfold.families import family_of
 from enfold.hardware import has_gpu
@@ -62,18 +64,18 @@ def pipeline(
     """
     name, entry = find(task)
     task_class = entry.load()
-    where = {"revision": revision, "token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
+    where: dict[str, Any] = {
+        "revision": revision,
+        "token": token,
+        "cache_dir": cache_dir,
+        "local_files_only": local_files_only,
+    }
     options = Options(long=long, stride=stride, token_budget=token_budget, progress=progress)
     if model is None:
         model = _default(name, entry)
     if not isinstance(model, PreTrainedModel):
-        source = model
-        chosen: Engine = ("torch" if has_gpu() else "cpu") if engine == "auto" else engine
-        _check_fits(source, name, task_class, where)
-        model = load_model(source, task_class.head, engine=chosen, dtype=_dtype(dtype, chosen), **where)
-        if chosen == "torch" and has_gpu():
-            model = model.to("cuda")  # type: ignore[attr-defined]
-        tokenizer = tokenizer or source
+        _check_fits(model, name, task_class, where)
+        model = _load(resolve(model, want=task_class.want, **where), task_class, engine, dtype)
     if tokenizer is None:
         tokenizer = model.source
     if tokenizer is None:
@@ -81,6 +83,14 @@ def pipeline(
     if not isinstance(tokenizer, Tokenizer):
         tokenizer = Tokenizer.from_pretrained(tokenizer, **where)
     return task_class(model, tokenizer, options)
+
+
+def _load(folder: Path, task_class: type[Task], engine: Literal["auto", "cpu", "torch"], dtype: str) -> PreTrainedModel:
+    chosen: Engine = ("torch" if has_gpu() else "cpu") if engine == "auto" else engine
+    model = load_model(folder, task_class.head, engine=chosen, dtype=_dtype(dtype, chosen))
+    if chosen == "torch" and has_gpu():
+        model = model.to("cuda")  # type: ignore[attr-defined]
+    return model
 
 
 def _dtype(dtype: str, engine: Engine) -> str:

@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from enfold.checkpoint.sources import Want
 from enfold.errors import InputError, TaskError, TextTooLongError
 from enfold.heads import HeadKind
 from enfold.model import PreTrainedModel
@@ -73,19 +74,29 @@ class Task:
 
     name: ClassVar[str]
     head: ClassVar[HeadKind]
+    want: ClassVar[Want] = "all"
+    """The files of a model that the task needs."""
 
     def __init__(self, model: PreTrainedModel, tokenizer: Tokenizer, options: Options | None = None) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.options = options or Options()
-        if model.kind != self.head:
-            raise TaskError(f"{self.name} needs a model with a {self.head} head, got a {model.blueprint.class_name}")
-        model.require_trained()
+        self._require_head()
         if len(tokenizer) > model.arch.vocab_size:
             raise TaskError(
                 f"the tokenizer has {len(tokenizer)} tokens and the model's embeddings {model.arch.vocab_size}: "
                 "they don't belong together"
             )
+
+    def _require_head(self) -> None:
+        """An encoder task reads hidden states alone: any model will do, whatever its head and its training."""
+        if self.head == "encoder":
+            return
+        if self.model.kind != self.head:
+            raise TaskError(
+                f"{self.name} needs a model with a {self.head} head, got a {self.model.blueprint.class_name}"
+            )
+        self.model.require_trained()
 
     @property
     def max_length(self) -> int:
@@ -145,6 +156,7 @@ class Task:
         fields: Sequence[str] = (),
         total: int | None = None,
         tokens: Callable[[Encoded], NDArray[np.int64]] | None = None,
+        keep: Callable[[Encoded, Fields], Fields] | None = None,
     ) -> Iterator[Record]:
         """Records in the order of the items, as they are ready.
 
@@ -155,22 +167,27 @@ class Task:
             fields: the model's outputs that are wanted; empty: the head's.
             total: how many items there are, for the progress bar.
             tokens: the tokens of a window that the head is wanted for; all where absent.
+            keep: what to keep of a window's outputs until its chunk is done; hidden states take much memory.
         """
-        self.model.require_trained()
+        self._require_head()
         source = iter(items)
+
+        def run(batch: list[Encoded]) -> Iterator[Fields]:
+            outputs = self._run(batch, fields, tokens)
+            return outputs if keep is None else map(keep, batch, outputs)
+
         with track(self.name, total, self.options.progress) as advance:
             while chunk := list(islice(source, _CHUNK)):
                 windows = encode(chunk)
                 flat = [window for each in windows for window in each]
-                outputs = iter(self._outputs(flat, fields, tokens, advance, len(chunk) / max(1, len(flat))))
+                outputs = iter(self._outputs(flat, run, advance, len(chunk) / max(1, len(flat))))
                 for item, own in zip(chunk, windows, strict=True):
                     yield finish(item, own, list(islice(outputs, len(own))))
 
     def _outputs(
         self,
         windows: list[Encoded],
-        fields: Sequence[str],
-        tokens: Callable[[Encoded], NDArray[np.int64]] | None,
+        run: Callable[[list[Encoded]], Iterator[Fields]],
         advance: Callable[[float], None],
         share: float,
     ) -> list[Fields]:
@@ -179,7 +196,7 @@ class Task:
         results: list[Fields] = [{}] * len(windows)
         for batch in token_budget_batches([len(windows[index]) for index in order], self.options.token_budget):
             chosen = [order[index] for index in batch]
-            for index, output in zip(chosen, self._run([windows[i] for i in chosen], fields, tokens), strict=True):
+            for index, output in zip(chosen, run([windows[i] for i in chosen]), strict=True):
                 results[index] = output
             advance(len(chosen) * share)
         return results
