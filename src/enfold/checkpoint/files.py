@@ -73,9 +73,8 @@ def open_weights(folder: str | os.PathLike[str]) -> Weights:
             return Weights(path, format, tensors)
     present = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
     raise CheckpointError(
-        f"{folder} holds no weights: looked for {', '.join(WEIGHT_FILES)}; "
-        f"found {', '.join(present[:20]) or 'nothing'}. Other formats have to be converted to safetensors "
-        "first"
+        f"{folder} holds no weights: looked for {', '.join(WEIGHT_FILES)}; found "
+        f"{', '.join(present[:20]) or 'nothing'}. Other formats have to be converted to safetensors first"
     )
 
 

@@ -114,8 +114,7 @@ def _read_header(path: Path, file: BinaryIO, size: int) -> dict[str, Any]:
     length = int.from_bytes(start[:8], "little")
     if length > _HEADER_LIMIT:
         raise CorruptFileError(
-            f"{path} is no safetensors file: it starts with {start[:8]!r}, which would be a header of "
-            f"{length} "
+            f"{path} is no safetensors file: it starts with {start[:8]!r}, which would be a header of {length} "
             f"bytes, and the format allows {_HEADER_LIMIT}. Download the file again, or name it after its "
             "format"
         )

@@ -107,7 +107,7 @@ def open_torch_file(path: str | os.PathLike[str]) -> Mapping[str, TensorView]:
             f"{path} has the tar format of PyTorch before 0.4; where you trust it, convert it once: "
             "torch.save(torch.load(path, weights_only=False), path)"
         )
-    pickled = PickledTensors(path)
+    pickled = _PickledTensors(path)
     if start.startswith(b"PK\x03\x04"):
         content, storages = _read_zip(path, data, pickled)
     else:
@@ -118,7 +118,7 @@ def open_torch_file(path: str | os.PathLike[str]) -> Mapping[str, TensorView]:
     }
 
 
-class PickledTensors:
+class _PickledTensors:
     """The pickles of one file: what their globals mean, and the storages that they speak of."""
 
     def __init__(self, path: Path) -> None:
@@ -149,11 +149,9 @@ class PickledTensors:
         if refused := list(self._reader.refused):
             more = f" and {len(refused) - 10} more" if len(refused) > 10 else ""
             raise UnsafeFileError(
-                f"{self._path} names {', '.join(refused[:10])}{more}, which weights don't need and which "
-                "could run "
-                "code; nothing of it was run. Use the model's safetensors file; if there is none and you "
-                "trust "
-                "this one, load it with torch where it was made and save its state dict alone"
+                f"{self._path} names {', '.join(refused[:10])}{more}, which weights don't need and which could "
+                "run code; nothing of it was run. Use the model's safetensors file; if there is none and you "
+                "trust this one, load it with torch where it was made and save its state dict alone"
             )
         if damage:
             raise CorruptFileError(
@@ -218,7 +216,7 @@ def _rebuild_with_dtype(
     return _Tensor(tensor.storage, _DTYPES[dtype.path], tensor.offset, tensor.shape, tensor.strides)
 
 
-def _read_zip(path: Path, data: mmap.mmap, pickled: PickledTensors) -> tuple[Any, dict[str, Bytes]]:
+def _read_zip(path: Path, data: mmap.mmap, pickled: _PickledTensors) -> tuple[Any, dict[str, Bytes]]:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = {entry.filename: entry for entry in archive.infolist()}
@@ -230,8 +228,7 @@ def _read_zip(path: Path, data: mmap.mmap, pickled: PickledTensors) -> tuple[Any
     if len(pickles) != 1:
         raise CorruptFileError(
             f"{path} is a zip file with {len(pickles)} entries NAME/data.pkl; expected one, as torch.save "
-            "writes. "
-            f"It holds {', '.join(list(entries)[:5]) or 'nothing'}"
+            f"writes. It holds {', '.join(list(entries)[:5]) or 'nothing'}"
         )
     root = pickles[0].removesuffix("data.pkl")
     if f"{root}byteorder" in entries:
@@ -275,7 +272,7 @@ def _stored(path: Path, data: mmap.mmap, entry: zipfile.ZipInfo) -> Bytes:
     return np.frombuffer(data, np.uint8, entry.file_size, start)
 
 
-def _read_legacy(path: Path, data: mmap.mmap, pickled: PickledTensors) -> tuple[Any, dict[str, Bytes]]:
+def _read_legacy(path: Path, data: mmap.mmap, pickled: _PickledTensors) -> tuple[Any, dict[str, Bytes]]:
     if pickled.read(data) != _MAGIC:
         raise CorruptFileError(f"{path} is a pickle that torch.save didn't write; expected a file of weights")
     version, system = pickled.read(data), pickled.read(data)
@@ -326,8 +323,7 @@ def _state_dict(path: Path, content: Any) -> dict[str, _Tensor]:
         return {}
     raise CheckpointError(
         f"{path} holds no state dict: its content is a {type(content).__name__} without tensors at its top "
-        "level or "
-        f"under {', '.join(map(repr, _WRAPPERS))}. Save model.state_dict() alone"
+        f"level or under {', '.join(map(repr, _WRAPPERS))}. Save model.state_dict() alone"
     )
 
 
@@ -337,7 +333,7 @@ def _holds_tensor(value: Any) -> bool:
     waiting = [value]
     while waiting:
         item = waiting.pop()
-        if isinstance(item, _Tensor):
+        if isinstance(item, (_Tensor, _Storage)):
             return True
         if isinstance(item, (list, tuple, dict)) and id(item) not in seen:
             seen.add(id(item))

@@ -156,9 +156,9 @@ def test_a_model_is_fetched_once_and_then_opens_no_socket(client: Client) -> Non
 @pytest.mark.parametrize(
     ("want", "files"),
     [
-        ("config", {"config.json"}),
-        ("tokenizer", {"config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt"}),
-        ("model", {"config.json", "model.safetensors", "README.md"}),
+        ("config", {"config.json", "modules.json"}),
+        ("tokenizer", {"config.json", "modules.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt"}),
+        ("model", {"config.json", "modules.json", "model.safetensors", "README.md"}),
     ],
 )
 def test_only_what_is_wanted_is_fetched(client: Client, want: str, files: set[str]) -> None:

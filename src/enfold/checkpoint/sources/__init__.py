@@ -37,8 +37,9 @@ def resolve(
       code of it is run. Without a version, the newest one in the cache will do;
     * ``name`` or ``org/name`` on a model hub, from the cache of `huggingface_hub`, or fetched into it.
 
-    What is in a cache is used without opening a socket. `want` says which files have to be there; `revision`
-    (branch, tag or commit) and `token` concern hubs; `cache_dir` takes the place of the cache in use.
+    What is in a cache is used without opening a socket; a branch stays at the commit that was fetched.
+    `want` says which files have to be there; `revision` (branch, tag or commit) and `token` concern hubs;
+    `cache_dir` takes the place of the cache in use.
 
     Raises:
         SourceError: no such folder, package or model, or it can't be fetched.

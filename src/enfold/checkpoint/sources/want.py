@@ -22,7 +22,8 @@ Want = Literal["model", "tokenizer", "config", "all", "embedding"]
   modules.json although the repository has one, and embeddings would be pooled in the wrong way.
 """
 
-_CONFIG: Final = ("config.json", "generation_config.json")
+# modules.json always comes along, so that what enfold has fetched is never in doubt about it.
+_CONFIG: Final = ("config.json", "generation_config.json", "modules.json")
 _VOCABULARIES: Final = (
     ("tokenizer.json",),
     ("vocab.txt",),
@@ -37,7 +38,7 @@ _TOKENIZER: Final = (
     "added_tokens.json",
     "chat_template.*",
 )
-_MODULES: Final = ("modules.json", "sentence_bert_config.json", "config_sentence_transformers.json")
+_MODULES: Final = ("sentence_bert_config.json", "config_sentence_transformers.json")
 # Folders of sentence-transformers' modules: "1_Pooling", "2_Dense".
 _MODULE_FOLDER: Final = re.compile(r"\d+_\w+")
 
@@ -47,7 +48,7 @@ def wanted_files(listing: Collection[str], want: Want) -> list[str]:
     top = [name for name in listing if "/" not in name]
     patterns = {
         "config": _CONFIG,
-        "tokenizer": ("config.json", *_TOKENIZER),
+        "tokenizer": ("config.json", "modules.json", *_TOKENIZER),
         "model": (*_CONFIG, "README.md"),
     }.get(want, (*_CONFIG, "README.md", *_TOKENIZER, *_MODULES))
     small = [name for name in top if any(fnmatchcase(name, pattern) for pattern in patterns)]

@@ -98,8 +98,7 @@ def _check_entries(wheel: Path, entries: list[zipfile.ZipInfo]) -> None:
     total, packed = sum(entry.file_size for entry in entries), wheel.stat().st_size
     if total > _LARGEST_GROWTH * packed:
         raise UnsafeFileError(
-            f"{wheel.name} has {packed} bytes and would unpack to {total}, more than {_LARGEST_GROWTH} "
-            "times that. "
+            f"{wheel.name} has {packed} bytes and would unpack to {total}, more than {_LARGEST_GROWTH} times that. "
             "Nothing was unpacked; don't use this package"
         )
 
