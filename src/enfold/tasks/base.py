@@ -34,8 +34,8 @@ __all__ = ["Fields", "Long", "Options", "Task"]
 logger = logging.getLogger("enfold")
 
 Long = Literal["window", "truncate", "error"]
-Fields = Mapping[str, NDArray[np.float32]]
-"""One sequence's outputs: (S, …) of its tokens, or (…) where the head reads its first token."""
+Fields = Mapping[str, NDArray[Any]]
+"""One sequence's outputs: (S, …) of its tokens, or (…) where the head reads its first token; or what is kept of them."""
 
 Given = TypeVar("Given")
 Record = TypeVar("Record")
@@ -109,14 +109,27 @@ class Task:
         self.tokenizer.save_pretrained(Path(folder))
 
     def encode_texts(
-        self, texts: Sequence[str], pairs: Sequence[str] | None = None, *, cut: Literal["first", "second"] = "first"
+        self,
+        texts: Sequence[str],
+        pairs: Sequence[str] | None = None,
+        *,
+        cut: Literal["first", "second"] = "first",
+        limit: int | None = None,
+        stride: int | None = None,
     ) -> list[list[Encoded]]:
         """The windows of each text, or of each pair with one side cut; one window where it fits.
+
+        Args:
+            texts: what to read.
+            pairs: a second text for each.
+            cut: the side of a pair that gives way.
+            limit: tokens of a window where that is less than the model's limit.
+            stride: tokens that neighbouring windows share, before the task's own.
 
         Raises:
             TextTooLongError: with ``long="error"``, a text over the limit.
         """
-        limit = self.max_length
+        limit = self.max_length if limit is None else min(limit, self.max_length)
         encoded = self.tokenizer.encode_many(texts, pairs)
         result = [[one] for one in encoded]
         over = [index for index, one in enumerate(encoded) if len(one) > limit]
@@ -129,10 +142,10 @@ class Task:
                 "pass long='window' to read them whole or long='truncate' to cut them"
             )
         truncate = self.options.long == "truncate"
-        stride = 0 if truncate else self._stride(limit, pair=pairs is not None)
         strategy: Literal["only_first", "only_second"] = "only_second" if cut == "second" else "only_first"
         for index in over:
-            windows = self.tokenizer.windows(encoded[index], max_length=limit, stride=stride, strategy=strategy)
+            shared = 0 if truncate else self._stride(encoded[index], cut, limit, stride)
+            windows = self.tokenizer.windows(encoded[index], max_length=limit, stride=shared, strategy=strategy)
             result[index] = windows[:1] if truncate else windows
         if truncate:
             lost = sum(len(encoded[index]) - limit for index in over)
@@ -141,11 +154,14 @@ class Task:
             )
         return result
 
-    def _stride(self, limit: int, *, pair: bool) -> int:
-        stride = limit // 4 if self.options.stride is None else self.options.stride
-        if pair and self.options.stride is None:
-            return limit // 8
-        return stride
+    def _stride(self, encoded: Encoded, cut: Literal["first", "second"], limit: int, asked: int | None) -> int:
+        """As asked, else a quarter of the limit (a pair: an eighth), but at most half of what is new in a window."""
+        asked = self.options.stride if asked is None else asked
+        if asked is not None:
+            return asked
+        side = 1 if cut == "second" else 0
+        around = len(encoded) - encoded.sequence_ids.count(side)
+        return min(limit // (8 if isinstance(encoded.item, tuple) else 4), max(0, limit - around) // 2)
 
     def stream(
         self,
@@ -236,6 +252,17 @@ def respond(given: Any, records: Callable[[Iterable[Any], int | None], Iterator[
     if isinstance(given, Iterable) or hasattr(given, "__getitem__"):
         return records(given, len(given) if hasattr(given, "__len__") else None)
     raise InputError(f"got {type(given).__name__}, expected a text, a list of texts, a generator or a dataset")
+
+
+def check_count(name: str, value: object) -> int:
+    """``value``, if it is a whole number of 1 or more.
+
+    Raises:
+        InputError: it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InputError(f"{name} is {value!r}, expected a whole number of 1 or more")
+    return value
 
 
 def check_text(text: object) -> str:
