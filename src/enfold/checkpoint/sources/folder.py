@@ -1,6 +1,5 @@
 """A model folder on this machine."""
 
-import difflib
 from pathlib import Path
 
 from enfold.errors import SourceError
@@ -26,6 +25,8 @@ def resolve_folder(folder: Path, given: str) -> Path:
     parent = folder.parent
     if not parent.is_dir():
         raise SourceError(f"no folder {given}: its parent {parent} doesn't exist either. Look at the spelling")
+    import difflib  # for this message alone
+
     names = sorted(entry.name for entry in parent.iterdir() if entry.is_dir())
     near = difflib.get_close_matches(folder.name, names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else _listing(parent, names)

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from enfold.checkpoint.sources.offline import offline_switch
-from enfold.checkpoint.sources.want import Want, missing_files, wanted_files
+from enfold.checkpoint.sources.selection import missing_files, wanted_files
+from enfold.checkpoint.sources.want import Want
 from enfold.errors import OfflineError, SourceError
 
 __all__ = ["hub_cache", "resolve_hub"]
