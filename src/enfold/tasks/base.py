@@ -35,7 +35,7 @@ logger = logging.getLogger("enfold")
 
 Long = Literal["window", "truncate", "error"]
 Fields = Mapping[str, NDArray[Any]]
-"""One sequence's outputs: (S, …) of its tokens, or (…) where the head reads its first token; or what is kept of them."""
+"""One sequence's outputs, or what is kept of them: (S, …) of its tokens, (…) where the head reads the first."""
 
 Given = TypeVar("Given")
 Record = TypeVar("Record")
@@ -117,11 +117,21 @@ class Task:
         limit: int | None = None,
         stride: int | None = None,
     ) -> list[list[Encoded]]:
+        """The windows of each text or pair; see :meth:`fit`."""
+        return self.fit(self.tokenizer.encode_many(texts, pairs), cut=cut, limit=limit, stride=stride)
+
+    def fit(
+        self,
+        encoded: Sequence[Encoded],
+        *,
+        cut: Literal["first", "second"] = "first",
+        limit: int | None = None,
+        stride: int | None = None,
+    ) -> list[list[Encoded]]:
         """The windows of each text, or of each pair with one side cut; one window where it fits.
 
         Args:
-            texts: what to read.
-            pairs: a second text for each.
+            encoded: what to read.
             cut: the side of a pair that gives way.
             limit: tokens of a window where that is less than the model's limit.
             stride: tokens that neighbouring windows share, before the task's own.
@@ -130,15 +140,16 @@ class Task:
             TextTooLongError: with ``long="error"``, a text over the limit.
         """
         limit = self.max_length if limit is None else min(limit, self.max_length)
-        encoded = self.tokenizer.encode_many(texts, pairs)
         result = [[one] for one in encoded]
         over = [index for index, one in enumerate(encoded) if len(one) > limit]
         if not over:
             return result
         if self.options.long == "error":
+            item = encoded[over[0]].item
             raise TextTooLongError(
-                f"{len(over)} of {len(texts)} texts are over the limit of {limit} tokens, the longest has "
-                f"{max(len(encoded[index]) for index in over)} and begins {texts[over[0]][:40]!r}: "
+                f"{len(over)} of {len(encoded)} texts are over the limit of {limit} tokens, the longest has "
+                f"{max(len(encoded[index]) for index in over)}; the first begins "
+                f"{(item[0] if isinstance(item, tuple) else item)[:40]!r}: "
                 "pass long='window' to read them whole or long='truncate' to cut them"
             )
         truncate = self.options.long == "truncate"
@@ -150,18 +161,18 @@ class Task:
         if truncate:
             lost = sum(len(encoded[index]) - limit for index in over)
             logger.warning(
-                "cut %d of %d texts at %d tokens: %d tokens were not read", len(over), len(texts), limit, lost
+                "cut %d of %d texts at %d tokens: %d tokens were not read", len(over), len(encoded), limit, lost
             )
         return result
 
     def _stride(self, encoded: Encoded, cut: Literal["first", "second"], limit: int, asked: int | None) -> int:
-        """As asked, else a quarter of the limit (a pair: an eighth), but at most half of what is new in a window."""
+        """As asked; else a quarter of the limit, and at most half of what a window has room for."""
         asked = self.options.stride if asked is None else asked
         if asked is not None:
             return asked
         side = 1 if cut == "second" else 0
         around = len(encoded) - encoded.sequence_ids.count(side)
-        return min(limit // (8 if isinstance(encoded.item, tuple) else 4), max(0, limit - around) // 2)
+        return min(limit // 4, max(0, limit - around) // 2)
 
     def stream(
         self,

