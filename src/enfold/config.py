@@ -174,13 +174,13 @@ class Config:
 
     def to_dict(self) -> dict[str, Any]:
         """What config.json holds: the family's defaults and what was given."""
-        plain = {key: value for key, value in self._defaults.items() if key not in _COMMON}
+        plain = {key: value for key, value in self._defaults.items() if key not in _COMMON and value is not None}
         result = {**plain, **self._values}
         result.pop("num_labels", None)
         if self.num_labels != 2 or self._values.get("id2label"):
             result["id2label"] = {str(index): name for index, name in self.id2label.items()}
             result["label2id"] = self.label2id
-        return {key: value for key, value in result.items() if value is not None or key in plain}
+        return {key: value for key, value in result.items() if value is not None or key in _NULLABLE - {*_COMMON}}
 
     def to_json_string(self) -> str:
         """config.json's text."""

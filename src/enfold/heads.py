@@ -53,7 +53,8 @@ class Branch:
     the word embeddings where the architecture says so) or None (no output layer). ``dense`` is the activation of the
     layer before it (``"own"``: the architecture's), ``dense_width`` its width where that is the embedding's.
     ``dropout`` falls on what enters the output, ``dropout_before_dense`` on what enters the dense layer.
-    ``names`` maps the branch's leaves (``dense``, ``norm``, ``output``) to their names in checkpoints.
+    ``names`` maps the branch's leaves (``dense``, ``norm``, ``output``) to their names in checkpoints; ``tied_bias`` is
+    what the output's bias is called where its weight is the word embeddings'.
     """
 
     field: str = "logits"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from enfold.arch import Activation, Architecture, Disentangled, NormPlacement, Relative, RelativeBias
 from enfold.heads import Branch, Head

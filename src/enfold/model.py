@@ -17,7 +17,7 @@ from enfold import wiring
 from enfold.adapter import CallInputs, call
 from enfold.arch import Architecture
 from enfold.checkpoint.load import Loaded, load_tensors
-from enfold.checkpoint.names import checkpoint_names
+from enfold.checkpoint.names import checkpoint_names, duplicate_names
 from enfold.config import UNTRAINED_KEY, Config
 from enfold.errors import UntrainedHeadError
 from enfold.families import Family, family_of
@@ -203,7 +203,8 @@ class PreTrainedModel:
         folder.mkdir(parents=True, exist_ok=True)
         kept = self.stored_dtype if dtype == "stored" else dtype
         names = self._checkpoint_names(tensor_shapes(self.blueprint.leaves))
-        tensors: Mapping[str, Any] = {theirs: (self.tensor(ours), kept) for ours, theirs in names.items()}
+        tensors = {theirs: (self.tensor(ours), kept) for ours, theirs in names.items()}
+        tensors |= {theirs: (self.tensor(ours), kept) for theirs, ours in duplicate_names(self.head, names).items()}
         write_sharded(folder, tensors, max_shard_size=max_shard_size)
         config = self.config.updated(architectures=[self.blueprint.class_name], dtype=kept)
         config = config.updated(**{UNTRAINED_KEY: list(self.untrained) or None})

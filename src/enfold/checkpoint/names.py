@@ -9,7 +9,7 @@ from functools import lru_cache
 from enfold.families.base import Family
 from enfold.heads import Head
 
-__all__ = ["canonical", "checkpoint_names", "is_known"]
+__all__ = ["canonical", "checkpoint_names", "duplicate_names", "is_known"]
 
 _BUFFERS = re.compile(
     r"(^|\.)(embeddings\.position_ids|embeddings\.token_type_ids|attention\.relative_position_index)$"
@@ -26,18 +26,33 @@ def checkpoint_names(family: Family, head: Head, tensors: Iterable[str]) -> dict
     Raises:
         KeyError: a tensor that the family's table has no row for, a mistake in the family's file.
     """
+    tensors = tuple(tensors)
     table = dict(family.names)
+    biases = {}
     for index, branch in enumerate(head.branches):
+        output = f"head.{index}.output"
         table |= {f"head.{index}.{leaf}": theirs for leaf, theirs in branch.names.items()}
-    return {tensor: _translate(tensor, table) for tensor in tensors}
+        if "tied_bias" in branch.names and f"{output}.weight" not in tensors:
+            biases[f"{output}.bias"] = branch.names["tied_bias"]
+    return {tensor: biases.get(tensor) or _translate(tensor, table) for tensor in tensors}
+
+
+def duplicate_names(head: Head, tensors: Iterable[str]) -> dict[str, str]:
+    """Further names under which the reference wants a tensor: an untied output's bias has two."""
+    own = set(tensors)
+    return {
+        branch.names["tied_bias"]: f"head.{index}.output.bias"
+        for index, branch in enumerate(head.branches)
+        if "tied_bias" in branch.names and f"head.{index}.output.weight" in own
+    }
+
+
+_LAYER = re.compile(r"^layers\.(\d+)")
 
 
 def _translate(tensor: str, table: Mapping[str, str]) -> str:
-    numbers = re.findall(r"(?<=^layers\.)\d+", tensor)
-    template = re.sub(r"(?<=^layers\.)\d+", "{}", tensor)
-    leaf, _, suffix = template.rpartition(".")
-    theirs = table[template] if template in table else f"{table[leaf]}.{suffix}"
-    return theirs.format(*numbers)
+    leaf, _, suffix = _LAYER.sub("layers.{}", tensor).rpartition(".")
+    return f"{table[leaf]}.{suffix}".format(*_LAYER.findall(tensor))
 
 
 def canonical(family: Family, stored: str) -> str:
@@ -48,23 +63,20 @@ def canonical(family: Family, stored: str) -> str:
 
 
 @lru_cache(maxsize=64)
-def _other_heads(family_key: str) -> tuple[str, ...]:
+def _optional(family_key: str) -> tuple[str, ...]:
     from enfold.families import FAMILIES
 
     family = FAMILIES[family_key]
-    return tuple(
-        theirs.removeprefix("@")
-        for head in family.heads.values()
-        for branch in head.branches
-        for theirs in branch.names.values()
-    )
+    heads = (name for head in family.heads.values() for branch in head.branches for name in branch.names.values())
+    optional = (theirs for _, theirs in family.names if "{}" not in theirs)
+    return tuple(name.removeprefix("@") for name in (*heads, *optional))
 
 
 def is_known(family: Family, name: str) -> bool:
-    """Whether a canonical name is a buffer, or belongs to one of the family's other heads."""
-    heads = _other_heads(family.model_type)
+    """Whether a canonical name is a buffer, or a part that only other heads or settings of the family use."""
+    optional = _optional(family.model_type)
     return (
         bool(_BUFFERS.search(name))
         or name.startswith(family.known)
-        or any(name == theirs or name.startswith(f"{theirs}.") for theirs in heads)
+        or any(name == theirs or name.startswith(f"{theirs}.") for theirs in optional)
     )

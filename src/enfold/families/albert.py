@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from enfold.arch import Architecture, Dropout
+from enfold.arch import Architecture
 from enfold.config import Config
 from enfold.families import bert
 from enfold.families.base import Family, require
@@ -44,8 +44,8 @@ MASKED_LM = Branch(
     names={
         "dense": "predictions.dense",
         "norm": "predictions.LayerNorm",
-        "output.weight": "predictions.decoder.weight",
-        "output.bias": "predictions.bias",
+        "output": "predictions.decoder",
+        "tied_bias": "predictions.bias",
     },
 )
 POOLED = Branch(select="first", dense="tanh", names={"dense": "@pooler"})

@@ -18,8 +18,7 @@ __all__ = ["Family", "Names", "activation", "require", "sibling"]
 
 Names = tuple[tuple[str, str], ...]
 """Pairs of a leaf's name and its name in checkpoints. ``{}`` stands for the layer's number; ``@`` for the base
-model, which is a prefix (``bert.``) in checkpoints with a head and nothing in bare ones. A name with a tensor's
-suffix (``output.bias``) overrides its leaf's."""
+model, which is a prefix (``bert.``) in checkpoints with a head and nothing in bare ones."""
 
 _ACTIVATIONS: Mapping[str, Activation] = {
     "gelu": "gelu",

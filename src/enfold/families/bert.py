@@ -80,8 +80,8 @@ MASKED_LM = Branch(
     names={
         "dense": "cls.predictions.transform.dense",
         "norm": "cls.predictions.transform.LayerNorm",
-        "output.weight": "cls.predictions.decoder.weight",
-        "output.bias": "cls.predictions.bias",
+        "output": "cls.predictions.decoder",
+        "tied_bias": "cls.predictions.bias",
     },
 )
 POOLED = Branch(select="first", dense="tanh", names={"dense": "@pooler.dense"})

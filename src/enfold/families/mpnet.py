@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from enfold.arch import Architecture, RelativeBias
 from enfold.config import Config
-from enfold.families import bert, roberta
+from enfold.families import roberta
 from enfold.families.base import Family
 from enfold.heads import Head, HeadKind
 

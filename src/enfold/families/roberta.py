@@ -23,8 +23,8 @@ MASKED_LM = Branch(
     names={
         "dense": "lm_head.dense",
         "norm": "lm_head.layer_norm",
-        "output.weight": "lm_head.decoder.weight",
-        "output.bias": "lm_head.bias",
+        "output": "lm_head.decoder",
+        "tied_bias": "lm_head.bias",
     },
 )
 

@@ -1,0 +1,202 @@
+"""The contract of every family and head: both engines give what the reference gives."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file
+
+from enfold.auto import load_model
+from enfold.families import FAMILIES
+from tests.reference import CASES, Reference, make_reference
+
+SEEDS = range(3)
+TOLERANCE = 1e-5
+
+every_case = pytest.mark.parametrize(("model_type", "kind"), CASES)
+every_seed = pytest.mark.parametrize("seed", SEEDS)
+
+
+def run(reference: Reference, kind: Any, engine: str, **extra: Any) -> Any:
+    model = load_model(reference.folder, kind, engine=engine)
+    inputs = reference.inputs if engine == "torch" else {k: v.numpy() for k, v in reference.inputs.items()}
+    with torch.no_grad():
+        return model(**inputs, **extra)
+
+
+def on_real_tokens(values: Any, mask: np.ndarray, *, attention: bool = False) -> np.ndarray:
+    array = np.asarray(values)
+    if attention:
+        return np.concatenate([a[:, m][:, :, m].reshape(-1) for a, m in zip(array, mask, strict=True)])
+    return array[mask] if array.shape[:2] == mask.shape else array
+
+
+def assert_close(ours: Any, theirs: Any, mask: np.ndarray, name: str) -> None:
+    assert np.shape(ours) == np.shape(theirs), name
+    attention = name.startswith("attentions")
+    a, b = (on_real_tokens(values, mask, attention=attention) for values in (ours, theirs))
+    np.testing.assert_allclose(a, b, atol=TOLERANCE * max(1.0, np.abs(b).max()), rtol=0, err_msg=name)
+
+
+def assert_same_fields(ours: Any, theirs: Any, mask: torch.Tensor) -> None:
+    expected = [name for name, value in theirs.items() if value is not None and name != "cross_attentions"]
+    assert list(ours) == expected
+    for name in expected:
+        many = isinstance(theirs[name], tuple)
+        pairs = zip(ours[name], theirs[name], strict=True) if many else [(ours[name], theirs[name])]
+        for index, (a, b) in enumerate(pairs):
+            assert_close(a, b, mask.numpy(), f"{name} {index}")
+
+
+@every_seed
+@every_case
+def test_both_engines_equal_the_reference(model_type: str, kind: Any, seed: int, tmp_path: Path) -> None:
+    reference = make_reference(model_type, kind, seed, tmp_path)
+    wanted = {"output_hidden_states": True, "output_attentions": True}
+    theirs = reference.outputs(**wanted)
+    for engine in ("torch", "cpu"):
+        assert_same_fields(run(reference, kind, engine, **wanted), theirs, reference.mask)
+
+
+@every_case
+def test_the_fast_path_equals_the_one_that_shows_attentions(model_type: str, kind: Any, tmp_path: Path) -> None:
+    reference = make_reference(model_type, kind, 7, tmp_path)
+    theirs = reference.outputs()
+    for engine in ("torch", "cpu"):
+        assert_same_fields(run(reference, kind, engine), theirs, reference.mask)
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_left_padding_gives_the_same_hidden_states(model_type: str, tmp_path: Path) -> None:
+    reference = make_reference(model_type, "base", 11, tmp_path, padding="left")
+    theirs = reference.outputs().last_hidden_state
+    for engine in ("torch", "cpu"):
+        ours = run(reference, "base", engine).last_hidden_state
+        assert_close(ours, theirs, reference.mask.numpy(), "last_hidden_state")
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@every_case
+def test_saved_models_load_in_the_reference(model_type: str, kind: Any, tied: bool, tmp_path: Path) -> None:
+    reference = make_reference(model_type, kind, 5, tmp_path / "theirs", tie_word_embeddings=tied)
+    theirs = reference.outputs()
+    for engine in ("torch", "cpu"):
+        load_model(reference.folder, kind, engine=engine).save_pretrained(tmp_path / engine)
+        model_class = type(reference.model)
+        back, report = model_class.from_pretrained(
+            tmp_path / engine, output_loading_info=True, attn_implementation="eager"
+        )
+        assert not report["missing_keys"] and not report["unexpected_keys"] and not report["mismatched_keys"]
+        with torch.no_grad():
+            again = back(**reference.inputs)
+        assert torch.equal(again[0], theirs[0])
+
+
+@every_case
+def test_loading_and_saving_keeps_every_byte(model_type: str, kind: Any, tmp_path: Path) -> None:
+    reference = make_reference(model_type, kind, 3, tmp_path / "theirs")
+    before = load_file(tmp_path / "theirs" / "model.safetensors")
+    for engine in ("torch", "cpu"):
+        load_model(reference.folder, kind, engine=engine).save_pretrained(tmp_path / engine)
+        after = load_file(tmp_path / engine / "model.safetensors")
+        assert sorted(after) == sorted(before)
+        assert all(torch.equal(after[name], before[name]) for name in before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_read_exactly_and_written_back(dtype: torch.dtype, tmp_path: Path) -> None:
+    reference = make_reference("bert", "masked-lm", 1, tmp_path / "theirs")
+    reference.model.to(dtype).save_pretrained(tmp_path / "theirs")
+    before = load_file(tmp_path / "theirs" / "model.safetensors")
+    reference.model.float()
+    theirs = reference.outputs()
+    for engine in ("torch", "cpu"):
+        assert_same_fields(run(reference, "masked-lm", engine), theirs, reference.mask)
+        load_model(reference.folder, "masked-lm", engine=engine).save_pretrained(tmp_path / engine)
+        after = load_file(tmp_path / engine / "model.safetensors")
+        assert all(torch.equal(after[name], before[name]) and after[name].dtype == dtype for name in before)
+
+
+def labels_for(kind: str, reference: Reference) -> dict[str, torch.Tensor]:
+    ids, rows = reference.inputs["input_ids"], len(reference.inputs["input_ids"])
+    count = reference.model.config.num_labels
+    per_token = torch.where(reference.mask, torch.randint(0, 2, reference.mask.shape), torch.tensor(-100))
+    match kind:
+        case "masked-lm":
+            return {"labels": torch.where(reference.mask, ids, torch.tensor(-100))}
+        case "pretraining":
+            second = "next_sentence_label" if reference.model.config.model_type == "bert" else "sentence_order_label"
+            return {
+                "labels": torch.where(reference.mask, ids, torch.tensor(-100)),
+                second: torch.randint(0, 2, (rows,)),
+            }
+        case "token-classification":
+            return {"labels": per_token.clamp(max=count - 1)}
+        case "discriminator":
+            return {"labels": per_token.clamp(min=0)}
+        case "sequence-classification" if count == 1:
+            return {"labels": torch.randn(rows)}
+        case "sequence-classification" | "next-sentence":
+            return {"labels": torch.randint(0, 2, (rows,))}
+        case "multiple-choice":
+            return {"labels": torch.randint(0, ids.shape[1], (rows,))}
+        case _:
+            return {"start_positions": torch.zeros(rows).long(), "end_positions": torch.tensor([1000, 0, 1, 2])}
+
+
+@every_case
+def test_losses_equal_the_reference(model_type: str, kind: Any, tmp_path: Path) -> None:
+    if kind == "base":
+        return
+    reference = make_reference(model_type, kind, 2, tmp_path)
+    if kind == "question-answering":  # the reference counts logits of padding in the sum, enfold does not
+        reference.inputs["attention_mask"].fill_(1)
+        reference.inputs["input_ids"].clamp_(min=reference.model.config.pad_token_id + 1)
+        reference.mask.fill_(True)
+    labels = labels_for(kind, reference)
+    theirs = reference.outputs(**labels).loss
+    ours = {("next_sentence_label" if k == "sentence_order_label" else k): v for k, v in labels.items()}
+    assert float(run(reference, kind, "torch", **ours).loss) == pytest.approx(float(theirs), rel=1e-5)
+    arrays = {key: value.numpy() for key, value in ours.items()}
+    assert float(run(reference, kind, "cpu", **arrays).loss) == pytest.approx(float(theirs), rel=1e-5)
+
+
+@pytest.mark.parametrize("problem", ["regression", "single_label_classification", "multi_label_classification", None])
+@pytest.mark.parametrize("count", [1, 3])
+def test_problem_types_are_inferred_like_the_reference(problem: str | None, count: int, tmp_path: Path) -> None:
+    if problem == "single_label_classification" and count == 1:
+        count = 2
+    reference = make_reference("bert", "sequence-classification", 4, tmp_path, num_labels=count, problem_type=problem)
+    labels = torch.randint(0, 2, (4,)) if problem == "single_label_classification" else torch.rand(4, count).round()
+    theirs = reference.outputs(labels=labels).loss
+    for engine in ("torch", "cpu"):
+        ours = run(reference, "sequence-classification", engine, labels=labels if engine == "torch" else labels.numpy())
+        assert float(ours.loss) == pytest.approx(float(theirs), rel=1e-5)
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_gradients_equal_the_reference(model_type: str, tmp_path: Path) -> None:
+    reference = make_reference(model_type, "sequence-classification", 6, tmp_path, num_labels=3)
+    ours = load_model(tmp_path, "sequence-classification", engine="torch")
+    labels = torch.tensor([0, 2, 1, 1])
+    reference.model(**reference.inputs, labels=labels).loss.backward()
+    ours(**reference.inputs, labels=labels).loss.backward()
+    theirs = sum(p.grad.square().sum() for p in reference.model.parameters() if p.grad is not None)
+    mine = sum(p.grad.square().sum() for p in ours.parameters() if p.grad is not None)
+    assert float(mine) == pytest.approx(float(theirs), rel=1e-4)
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_configurations_come_back_as_the_reference_wrote_them(model_type: str, tmp_path: Path) -> None:
+    reference = make_reference(model_type, "base", 8, tmp_path / "theirs")
+    load_model(reference.folder, "base", engine="cpu").save_pretrained(tmp_path / "ours")
+    before = json.loads((tmp_path / "theirs" / "config.json").read_text())
+    after = json.loads((tmp_path / "ours" / "config.json").read_text())
+    assert {key: after[key] for key in before if before[key] is not None and key != "dtype"} == {
+        key: value for key, value in before.items() if value is not None and key != "dtype"
+    }
+    assert transformers.AutoConfig.from_pretrained(tmp_path / "ours").model_type == model_type
