@@ -96,16 +96,55 @@ class Embed(Task):
             InputError: something that is not a text, an empty text, or an option that does not fit the model.
             TextTooLongError: with ``long="error"``, a text over the limit.
         """
-        width = _check_width(truncate_dim, self.width)
-        prompt = self._prompt(prompt, prompt_name)
 
         def vectors(items: Iterable[Any], total: int | None) -> Iterator[Floats]:
-            return self._vectors(items, total, prompt, normalize, width)
+            pairs = self.pairs(
+                items,
+                prompt=prompt,
+                prompt_name=prompt_name,
+                normalize=normalize,
+                truncate_dim=truncate_dim,
+                total=total,
+            )
+            return (vector for _, vector in pairs)
 
         if isinstance(inputs, list | tuple):
             check_texts(inputs)
-            return np.fromiter(vectors(inputs, len(inputs)), np.dtype((np.float32, width)), len(inputs))
+            rows = vectors(inputs, len(inputs))
+            return np.fromiter(rows, np.dtype((np.float32, truncate_dim or self.width)), len(inputs))
         return respond(inputs, vectors, single=isinstance(inputs, str | bytes | os.PathLike | Mapping))
+
+    def pairs(
+        self,
+        texts: Iterable[str],
+        *,
+        prompt: str | None = None,
+        prompt_name: str | None = None,
+        normalize: bool | None = None,
+        truncate_dim: int | None = None,
+        total: int | None = None,
+    ) -> Iterator[tuple[str, Floats]]:
+        """Each text with its embedding (D,), in order, as they are ready; texts are taken in chunks, even endless ones.
+
+        Arguments and errors are those of a call; ``total`` tells the progress bar how many texts there are.
+        """
+        width = _check_width(truncate_dim, self.width)
+        prompt = self._prompt(prompt, prompt_name)
+        after = self.modules.after
+        if normalize is False and after and isinstance(after[-1], Normalize):
+            after = after[:-1]
+        read = normalizers.Lowercase().normalize_str if self.modules.do_lower_case else str
+
+        def encode(chunk: list[str]) -> list[list[Encoded]]:
+            return self.encode_texts([read(prompt + check_text(item)) for item in chunk])
+
+        def finish(text: str, windows: list[Encoded], outputs: list[Fields]) -> tuple[str, Floats]:
+            pooled = merge_windows(windows, [output["pooled"] for output in outputs])
+            vector = apply_modules(pooled, after)[:width]
+            return text, normalized(vector) if normalize else vector
+
+        keep = self._pooler(len(read(prompt)))
+        return self.stream(texts, encode, finish, fields=("last_hidden_state",), total=total, keep=keep)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Writes model, tokenizer and modules into one folder, all or nothing; sentence-transformers loads it."""
@@ -124,25 +163,6 @@ class Embed(Task):
         if name is not None and name not in self.prompts:
             raise InputError(f"prompt_name is {name!r}; this model has {', '.join(sorted(self.prompts))}")
         return "" if name is None else self.prompts[name]
-
-    def _vectors(
-        self, items: Iterable[Any], total: int | None, prompt: str, normalize: bool | None, width: int
-    ) -> Iterator[Floats]:
-        after = self.modules.after
-        if normalize is False and after and isinstance(after[-1], Normalize):
-            after = after[:-1]
-        read = normalizers.Lowercase().normalize_str if self.modules.do_lower_case else str
-
-        def encode(chunk: list[Any]) -> list[list[Encoded]]:
-            return self.encode_texts([read(prompt + check_text(item)) for item in chunk])
-
-        def finish(item: Any, windows: list[Encoded], outputs: list[Fields]) -> Floats:
-            vector = merge_windows(windows, [output["pooled"] for output in outputs])
-            vector = apply_modules(vector, after)[:width]
-            return normalized(vector) if normalize else vector
-
-        keep = self._pooler(len(read(prompt)))
-        return self.stream(items, encode, finish, fields=("last_hidden_state",), total=total, keep=keep)
 
     def _pooler(self, prompt_length: int) -> Callable[[Encoded, Fields], Fields]:
         """Pools a window as soon as it is computed, so that hidden states don't pile up."""
