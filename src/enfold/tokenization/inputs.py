@@ -31,7 +31,8 @@ def as_items(text: Any, text_pair: Any = None, *, is_split_into_words: bool = Fa
         # As in the reference, an empty second text beside a single first one is no second text.
         return [(first, _text(text_pair, "text_pair", is_split_into_words)) if text_pair else first], False
     if text_pair is None:
-        _refuse_labels(text)
+        if not is_split_into_words:
+            _refuse_labels(text)
         return [_item(each, f"text[{number}]", is_split_into_words) for number, each in enumerate(text)], True
     if not isinstance(text_pair, list | tuple) or len(text) != len(text_pair):
         size = f"of {len(text_pair)}" if isinstance(text_pair, list | tuple) else f"a {type(text_pair).__name__}"

@@ -40,6 +40,9 @@ def _fit_out_sentencepiece(backend: Tokenizer, kind: Kind, settings: Settings) -
         backend.decoder = decoders.Sequence(parts)
         return
     cutters: list[pre_tokenizers.PreTokenizer] = [pre_tokenizers.Metaspace(_SPACE, prepend_scheme=scheme)]
+    if kind.normalizer == "albert":
+        # ALBERT's own code joins the words of text.split() with one space before sentencepiece sees them
+        cutters.insert(0, pre_tokenizers.WhitespaceSplit())
     if settings.split_by_punct:
         cutters.insert(0, pre_tokenizers.Punctuation(behavior="isolated"))
     backend.pre_tokenizer = pre_tokenizers.Sequence(cutters)
@@ -59,14 +62,13 @@ def _normalizer(kind: Kind, settings: Settings, charsmap: bytes) -> normalizers.
         )
     compiled = [normalizers.Precompiled(charsmap)] if charsmap else []
     lowered = [normalizers.Lowercase()] if lower else []
-    one_space = normalizers.Replace(Regex(" {2,}"), " ")
     parts: list[normalizers.Normalizer]
     if kind.normalizer == "albert":
         quotes = [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
         accents = [] if settings.keep_accents else [normalizers.NFKD(), normalizers.StripAccents()]
-        parts = [*quotes, *accents, *lowered, *compiled, one_space]
+        parts = [*quotes, *accents, *lowered, *compiled]
     elif kind.normalizer == "deberta-v2":
-        parts = [*lowered, normalizers.Strip(), *compiled, one_space]
+        parts = [*lowered, *compiled, normalizers.Strip(), normalizers.Replace(Regex(" {2,}"), " ")]
     else:
         # sentencepiece trims the text and squeezes runs of spaces after its table was applied
         parts = [

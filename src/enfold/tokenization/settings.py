@@ -167,10 +167,10 @@ def _read_older_files(folder: Path, settings: Settings) -> Settings:
     if special_file.is_file():
         settings = _lay_over(settings, read_json_object(special_file), str(special_file), strict=False)
     if added_file.is_file():
-        special = {str(token) for token in (*settings.special.values(), *settings.extra_special) if token is not None}
+        stated = {str(token): token for token in (*settings.special.values(), *settings.extra_special) if token}
         added = {
-            number: _added_token(token, special=token in special)
-            for token, number in read_vocabulary_json(added_file).items()
+            number: stated.get(name) or _added_token(name, special=False)
+            for name, number in read_vocabulary_json(added_file).items()
         }
         settings = replace(settings, added=added)
     return settings
