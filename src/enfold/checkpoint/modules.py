@@ -151,8 +151,10 @@ def read_modules(folder: str | os.PathLike[str]) -> Modules:
     if not all(prompt is None or isinstance(prompt, str) for prompt in prompts.values()):
         usage.wrong("prompts", "texts by name")
     default = usage.get("default_prompt_name", str, None)
-    if default is not None and default not in prompts:
-        usage.wrong("default_prompt_name", f"one of the prompts ({', '.join(prompts) or 'there are none'})")
+    # Release 6 knows these two in every model, empty where the folder does not say otherwise.
+    names = {"query", "document", *prompts}
+    if default is not None and default not in names:
+        usage.wrong("default_prompt_name", f"one of {', '.join(sorted(names))}")
     similarity = usage.get("similarity_fn_name", str, "cosine")
     if similarity not in get_args(Similarity):
         usage.wrong("similarity_fn_name", " or ".join(get_args(Similarity)))

@@ -183,7 +183,7 @@ class Search(Task):
         return Index((*index.texts, *(text for text, _ in pairs)), np.concatenate([index.vectors, rows]))
 
     def _document_prompt(self) -> str:
-        return next((name for name in _DOCUMENT_PROMPTS if name in self.embed.modules.prompts), "document")
+        return next((name for name in _DOCUMENT_PROMPTS if self.embed.prompts.get(name)), "document")
 
     def _probe(self) -> Floats:
         vector: Floats = self.embed(_PROBE, prompt_name=self._document_prompt(), normalize=self._normalize)
