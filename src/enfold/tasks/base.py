@@ -260,9 +260,17 @@ def respond(given: Any, records: Callable[[Iterable[Any], int | None], Iterator[
         return next(records([given], 1))
     if isinstance(given, list | tuple):
         return list(records(given, len(given)))
-    if isinstance(given, Iterable) or hasattr(given, "__getitem__"):
+    many = isinstance(given, Iterable) or hasattr(given, "__getitem__")
+    if many and not isinstance(given, str | bytes | bytearray | os.PathLike | Mapping):
         return records(given, len(given) if hasattr(given, "__len__") else None)
-    raise InputError(f"got {type(given).__name__}, expected a text, a list of texts, a generator or a dataset")
+    raise InputError(
+        f"got {type(given).__name__} ({given!r:.60}), expected a text, a list of texts, a generator or a dataset"
+        f"{_hint(given)}"
+    )
+
+
+def _hint(given: object) -> str:
+    return "; read the file or decode the bytes first" if isinstance(given, bytes | bytearray | os.PathLike) else ""
 
 
 def check_count(name: str, value: object) -> int:
@@ -283,8 +291,7 @@ def check_text(text: object) -> str:
         InputError: it is not, or it is empty.
     """
     if not isinstance(text, str):
-        hint = "; read the file or decode the bytes first" if isinstance(text, bytes | os.PathLike) else ""
-        raise InputError(f"got {type(text).__name__} ({text!r:.60}), expected a text{hint}")
+        raise InputError(f"got {type(text).__name__} ({text!r:.60}), expected a text{_hint(text)}")
     if not text.strip():
         raise InputError(f"the text is empty ({text!r:.20}): there is nothing to read")
     return text
