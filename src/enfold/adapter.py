@@ -182,8 +182,8 @@ def _check_bounds(arch: Architecture, ops: Ops, batch: Packed, longest: int) -> 
     rows = arch.positions.rows if arch.positions else 0
     if longest > arch.max_length or (rows and ops.bounds(batch.positions)[1] >= rows):
         raise InputError(
-            f"a sequence of {max(longest, arch.max_length + 1)} tokens (padding included) is over this model's limit of "
-            f"{arch.max_length}: call the tokenizer with truncation=True, max_length={arch.max_length}, or use a "
+            f"a sequence of {max(longest, arch.max_length + 1)} tokens (padding included) is over this model's limit "
+            f"of {arch.max_length}: call the tokenizer with truncation=True, max_length={arch.max_length}, or use a "
             "pipeline, which reads long texts in windows"
         )
     for name, values, size in (

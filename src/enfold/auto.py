@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +26,8 @@ def load_config(source: str | os.PathLike[str], **where: Any) -> Config:
 
     Args:
         source: what to load.
-        where: ``revision``, ``token``, ``cache_dir``, ``local_files_only``; see :func:`enfold.checkpoint.sources.resolve`.
+        where: ``revision``, ``token``, ``cache_dir``, ``local_files_only``, as
+            :func:`enfold.checkpoint.sources.resolve` takes them.
 
     Raises:
         SourceError: it can't be found or fetched.
@@ -103,7 +105,7 @@ def _check_engine(engine: str) -> None:
         )
 
 
-def _model_class(engine: Engine) -> Any:
+def _model_class(engine: Engine) -> Callable[..., PreTrainedModel]:
     if engine == "torch":
         from enfold.engines.torch.model import TorchModel
 
@@ -113,11 +115,12 @@ def _model_class(engine: Engine) -> Any:
     return CpuModel
 
 
-def _cast(model: Any, engine: Engine, dtype: str) -> PreTrainedModel:
+def _cast(model: PreTrainedModel, engine: Engine, dtype: str) -> PreTrainedModel:
     if dtype not in ("float32", "float16", "bfloat16", "float64"):
         raise InputError(f"dtype is {dtype!r}, expected 'auto', 'float32', 'float16' or 'bfloat16'")
     if engine == "torch" and dtype != "float32":
         import torch
 
-        model = model.to(getattr(torch, dtype))
+        cast: PreTrainedModel = model.to(getattr(torch, dtype))  # type: ignore[attr-defined]
+        return cast
     return model

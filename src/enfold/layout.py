@@ -227,7 +227,7 @@ def _own_position_projections(arch: Architecture) -> Iterator[str]:
 
 
 def _joins(arch: Architecture) -> Iterator[Leaf]:
-    """Post-norm: each sublayer's own norm follows it. Pre-norm: the next one's does, and a final norm ends the chain."""
+    """Post-norm: a sublayer's own norm follows it. Pre-norm: the next one's does, and a final norm ends the chain."""
     sublayers = [f"layers.{i}.{part}" for i in range(arch.stored_layers) for part in ("attention", "feed_forward")]
     before = arch.norm_placement == "before"
     owners = [*sublayers, "final"] if before else sublayers

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from enfold import wiring
-from enfold.adapter import CallInputs, call
+from enfold.adapter import CallInputs, Ops, call
 from enfold.arch import Architecture
 from enfold.checkpoint.load import Loaded, load_tensors
 from enfold.checkpoint.names import checkpoint_names, duplicate_names
@@ -84,12 +84,11 @@ class PreTrainedModel:
     """
 
     engine: ClassVar[str]
-    ops: ClassVar[Any]
+    ops: ClassVar[Ops]
     config: Config
     arch: Architecture
     kind: HeadKind
     head: Head
-    plan: wiring.Plan
     source: Path | None
     blueprint: Blueprint
     stored_dtype: str
@@ -100,10 +99,16 @@ class PreTrainedModel:
         self.config, self.arch, self.kind, self.head = blueprint.config, blueprint.arch, blueprint.kind, blueprint.head
         self.source = source
         self.stored_dtype = loaded.dtype if loaded else "float32"
-        untrained: Iterable[str] = tensor_shapes(blueprint.leaves)
-        if loaded is not None:
-            untrained = (*loaded.fresh, *loaded.untrained)
-        self._fresh_marks = {name: self._mark(name) for name in untrained if name.startswith("head.")}
+        self._fresh_marks = {
+            name: self._mark(name)
+            for name in tensor_shapes(blueprint.leaves)
+            if name.startswith("head.") and (loaded is None or name in loaded.fresh or name in loaded.untrained)
+        }
+
+    @property
+    def plan(self) -> wiring.Plan:
+        """The leaves in the order in which they run."""
+        raise NotImplementedError  # pragma: no cover - engines implement it
 
     def tensor(self, name: str) -> NDArray[Any]:
         """A copy-free view, where possible, of the float32 values of one of the layout's tensors."""
@@ -128,12 +133,11 @@ class PreTrainedModel:
         """Raises UntrainedHeadError where the head was made fresh and nothing has trained it since."""
         untrained = self.untrained
         if untrained:
+            origin = f"the checkpoint {self.source} has no such head" if self.source else "it was not loaded"
             raise UntrainedHeadError(
-                f"this {self.blueprint.class_name} can't answer: {', '.join(untrained)} "
-                f"{'were' if len(untrained) > 1 else 'was'} made fresh, because the checkpoint "
-                f"{self.source or ''} has no such head, and {'have' if len(untrained) > 1 else 'has'} not been trained. "
-                "Train it (labels=…, outputs.loss.backward(), an optimizer's step, model.save_pretrained(folder)), "
-                "or name a checkpoint that was trained for this task"
+                f"this {self.blueprint.class_name} can't answer: its head ({', '.join(untrained)}) was made fresh, "
+                f"because {origin}, and was never trained. Train it (labels=…, outputs.loss.backward(), an "
+                "optimizer's step, model.save_pretrained(folder)), or name a checkpoint that was trained for this task"
             )
 
     @property
@@ -201,7 +205,7 @@ class PreTrainedModel:
 
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        kept = self.stored_dtype if dtype == "stored" else dtype
+        kept: Any = self.stored_dtype if dtype == "stored" else dtype
         names = self._checkpoint_names(tensor_shapes(self.blueprint.leaves))
         tensors = {theirs: (self.tensor(ours), kept) for ours, theirs in names.items()}
         tensors |= {theirs: (self.tensor(ours), kept) for theirs, ours in duplicate_names(self.head, names).items()}

@@ -16,7 +16,11 @@ __all__ = ["Packed", "pack", "position_ids", "token_budget_batches"]
 
 @dataclass(frozen=True)
 class Packed:
-    """Sequences one after another; see :class:`enfold.wiring.Batch`."""
+    """Sequences without padding, one after another; arrays are numpy's or torch's.
+
+    ``ids``, ``positions`` and ``types`` are integers (T,); ``embeds`` (T, D) replaces the word embeddings where given;
+    ``starts`` (B + 1,) says where each sequence begins, and the end; ``spans`` says it in Python's integers.
+    """
 
     ids: Any
     positions: Any

@@ -21,31 +21,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from enfold.arch import Architecture, Disentangled, RelativeBias
 from enfold.heads import Head
 from enfold.layout import Leaf
+from enfold.packing import Packed
 
-__all__ = ["NO_TRACE", "Batch", "Plan", "Trace", "assemble", "build_tree", "encode", "run_head"]
+__all__ = ["NO_TRACE", "Plan", "Trace", "assemble", "build_tree", "encode", "run_head"]
 
 Array = Any
 """A numpy array or a torch tensor: whatever the engine's leaves take and return."""
-
-
-class Batch(Protocol):
-    """Sequences without padding, one after another.
-
-    ``ids``, ``positions``, ``types`` are integers (T,); ``embeds`` (T, D) replaces the word embeddings where given;
-    ``starts`` (B + 1,) says where each sequence begins, and the end; ``spans`` says it in Python's integers.
-    """
-
-    ids: Array
-    positions: Array
-    types: Array
-    embeds: Array | None
-    starts: Array
-    spans: list[tuple[int, int]]
 
 
 class Trace:
@@ -71,7 +57,7 @@ class Plan:
     extras: tuple[tuple[Any, str], ...]
     project: Callable[[Array], Array]
     enter: Callable[[Array], tuple[Array, Array]]
-    relative: Callable[[Batch], Array]
+    relative: Callable[[Packed], Array]
     layers: tuple[tuple[Any, Any], ...]
     distances: Callable[[Any, Array], Any]
     branches: tuple[tuple[str, bool, tuple[Callable[[Array], Array], ...]], ...]
@@ -125,7 +111,7 @@ def assemble(tree: Any, arch: Architecture, head: Head | None) -> Plan:
     )
 
 
-def encode(plan: Plan, batch: Batch, trace: Trace = NO_TRACE) -> Array:
+def encode(plan: Plan, batch: Packed, trace: Trace = NO_TRACE) -> Array:
     """Packed ids to the last hidden states (T, D)."""
     residual, hidden = embed(plan, batch)
     relative = plan.relative(batch)
@@ -137,7 +123,7 @@ def encode(plan: Plan, batch: Batch, trace: Trace = NO_TRACE) -> Array:
     return hidden
 
 
-def embed(plan: Plan, batch: Batch) -> tuple[Array, Array]:
+def embed(plan: Plan, batch: Packed) -> tuple[Array, Array]:
     """Words, positions and types summed in the first join."""
     words = plan.embeddings.words(batch.ids) if batch.embeds is None else batch.embeds
     added = 0
@@ -147,14 +133,14 @@ def embed(plan: Plan, batch: Batch) -> tuple[Array, Array]:
     return plan.enter(plan.project(hidden))
 
 
-def attend(plan: Plan, attention: Any, hidden: Array, batch: Batch, relative: Array, trace: Trace) -> Array:
+def attend(plan: Plan, attention: Any, hidden: Array, batch: Packed, relative: Array, trace: Trace) -> Array:
     """One attention sublayer: (T, D) to its delta (T, D)."""
     query, key, value = attention.project(hidden)
     distances = plan.distances(attention, relative)
     return attention.output(attention.attend(query, key, value, batch, distances, trace))
 
 
-def run_head(plan: Plan, hidden: Array, batch: Batch, tokens: Array | None = None) -> dict[str, Array]:
+def run_head(plan: Plan, hidden: Array, batch: Packed, tokens: Array | None = None) -> dict[str, Array]:
     """Each branch's field: (B, …) where it selects first tokens, (T, …) otherwise.
 
     ``tokens`` (N,) restricts the latter to some of the batch's tokens, (N, …): a masked-LM head costs as much as
@@ -185,12 +171,13 @@ def _steps(branch: Any) -> tuple[Callable[[Array], Array], ...]:
     return tuple(getattr(branch, name) for name in ("dense", "norm", "output") if hasattr(branch, name))
 
 
-def _relative(tree: Any, arch: Architecture) -> Callable[[Batch], Array]:
+def _relative(tree: Any, arch: Architecture) -> Callable[[Packed], Array]:
     """Computed once per forward pass: None, a bias (H, S, S) for the longest sequence, or vectors (rows, D)."""
     if arch.relative is None:
         return lambda batch: None
     if isinstance(arch.relative, RelativeBias):
-        return tree.relative.table
+        bias: Callable[[Packed], Array] = tree.relative.table
+        return bias
     norm = getattr(tree.relative, "norm", _same)
     return lambda batch: norm(tree.relative.table(batch))
 

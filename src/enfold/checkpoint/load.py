@@ -1,4 +1,4 @@
-"""From a folder's tensors to a model's, strictly: what is missing, unexpected or misshapen is one error that lists all."""
+"""From a folder's tensors to a model's, strictly: all that is missing, unexpected or misshapen is one error."""
 
 from __future__ import annotations
 
@@ -165,8 +165,9 @@ def _report(weights: Weights, family: Family, kind: HeadKind, problems: list[str
         if head_only
         else "is config.json the one of these weights, and were they saved completely?"
     )
+    name = family.class_prefix + CLASS_SUFFIXES.get(kind, "Model")
     return (
-        f"{weights.path} does not fit a {family.class_prefix}{CLASS_SUFFIXES.get(kind, 'Model')} of its configuration:\n  "
+        f"{weights.path} does not fit a {name} of its configuration:\n  "
         + "\n  ".join(problems[:_SHOWN])
         + f"{more}\n{advice}"
     )

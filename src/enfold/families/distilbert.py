@@ -1,6 +1,7 @@
 """DistilBERT (https://arxiv.org/abs/1910.01108): BERT's encoder, half as deep, without token types and pooler."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 from enfold.arch import Architecture, Dropout, LearnedPositions
 from enfold.config import Config
@@ -42,7 +43,7 @@ NAMES = (
 )
 
 
-def _classified(outputs: int | str) -> Head:
+def _classified(outputs: int | Literal["labels"]) -> Head:
     names = {"dense": "pre_classifier", "output": "classifier"}
     return Head((Branch(select="first", dense="relu", outputs=outputs, dropout=True, names=names),))
 

@@ -99,11 +99,13 @@ class Norm:
         return kernels.layer_norm(hidden.copy(), self.weight, self.bias, self.eps)
 
 
-class Join(Norm):
+class Join:
     """``residual, hidden = join(residual, delta)``; see :mod:`enfold.wiring`."""
 
     def __init__(self, leaf: layout.Join, weights: Weights) -> None:
-        super().__init__(leaf, weights)
+        self.weight = weights[f"{leaf.name}.weight"]
+        self.bias = weights[f"{leaf.name}.bias"]
+        self.eps = leaf.eps
         self.post = leaf.placement == "after"
 
     def __call__(self, residual: Floats, delta: Floats) -> tuple[Floats, Floats]:

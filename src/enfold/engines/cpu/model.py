@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from enfold import wiring
-from enfold.adapter import CallInputs
+from enfold.adapter import CallInputs, Ops
 from enfold.checkpoint.load import Loaded
 from enfold.engines.cpu import ops
 from enfold.engines.cpu.leaves import Node, make_leaf
@@ -25,8 +25,8 @@ __all__ = ["CpuModel"]
 class CpuModel(PreTrainedModel):
     """A model whose tensors are float32 numpy arrays, often straight from the mapped file. It can't be trained."""
 
-    engine = "cpu"
-    ops = ops
+    engine: ClassVar[str] = "cpu"
+    ops: ClassVar[Ops] = ops
 
     def __init__(self, blueprint: Blueprint, loaded: Loaded | None = None, source: Path | None = None) -> None:
         self._tensors = dict(loaded.tensors) if loaded else {}
@@ -35,8 +35,12 @@ class CpuModel(PreTrainedModel):
             if name not in self._tensors:
                 self._tensors[name] = _fresh(name, shape, blueprint.arch.initializer_range, generator)
         tree = wiring.build_tree(blueprint.leaves, Node, partial(make_leaf, weights=self._tensors))
-        self.plan = wiring.assemble(tree, blueprint.arch, blueprint.head)
+        self._plan = wiring.assemble(tree, blueprint.arch, blueprint.head)
         self._adopt(blueprint, loaded, source)
+
+    @property
+    def plan(self) -> wiring.Plan:
+        return self._plan
 
     def tensor(self, name: str) -> NDArray[Any]:
         return self._tensors[name]

@@ -30,7 +30,8 @@ def mask(values: Any, ids: Array) -> Array:
     array = np.asarray(values)
     if array.shape != ids.shape:
         raise InputError(f"attention_mask has the shape {array.shape}, expected the ids' {ids.shape}")
-    return array != 0
+    real: Array = array != 0
+    return real
 
 
 def zeros_like(ids: Array) -> Array:
@@ -38,7 +39,8 @@ def zeros_like(ids: Array) -> Array:
 
 
 def lengths(mask: Array) -> list[int]:
-    return mask.sum(axis=1).tolist()
+    counts: list[int] = mask.sum(axis=1).tolist()
+    return counts
 
 
 def starts(lengths: list[int], like: Array) -> Array:
@@ -60,7 +62,7 @@ def pad_attentions(rows: list[Array], mask: Array) -> Array:
     return padded
 
 
-def cross_entropy(logits: Array, labels: Array) -> Array:
+def cross_entropy(logits: Array, labels: Array) -> np.floating[Any]:
     kept = labels != -100
     rows, chosen = logits[kept], labels[kept]
     top = rows.max(axis=1, keepdims=True) if len(rows) else rows
@@ -69,12 +71,12 @@ def cross_entropy(logits: Array, labels: Array) -> Array:
     return np.float32(losses.mean()) if len(rows) else np.float32("nan")
 
 
-def squared_error(logits: Array, labels: Array) -> Array:
+def squared_error(logits: Array, labels: Array) -> np.floating[Any]:
     difference = logits.squeeze() - np.asarray(labels, np.float32).squeeze()
     return np.float32(np.mean(difference * difference))
 
 
-def binary_cross_entropy(logits: Array, labels: Array) -> Array:
+def binary_cross_entropy(logits: Array, labels: Array) -> np.floating[Any]:
     targets = np.asarray(labels, np.float32)
     if targets.shape != logits.shape:
         raise InputError(f"labels have the shape {targets.shape}, expected the logits' {logits.shape}")

@@ -55,7 +55,11 @@ def make_leaf(leaves: list[layout.Leaf]) -> nn.Module:
 
 
 class Leaf(nn.Module):
-    """A leaf with the tensors that the layout gives it; ``leaf`` says which they are."""
+    """A leaf with the tensors that the layout gives it; ``leaf`` is the layout's own, of the kind of its class."""
+
+    leaf: Any
+    weight: nn.Parameter
+    bias: nn.Parameter
 
     def __init__(self, leaf: layout.Leaf) -> None:
         super().__init__()
@@ -109,12 +113,13 @@ class Norm(Leaf):
         return functional.layer_norm(hidden, (self.leaf.width,), self.weight, self.bias, self.leaf.eps)
 
 
-class Join(Norm):
+class Join(Leaf):
     """``residual, hidden = join(residual, delta)``; see :mod:`enfold.wiring`."""
 
     def forward(self, residual: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
         total = residual + self.dropped(delta, self.leaf.dropout)
-        hidden = self.dropped(super().forward(total), self.leaf.dropout_after)
+        normed = functional.layer_norm(total, (self.leaf.width,), self.weight, self.bias, self.leaf.eps)
+        hidden = self.dropped(normed, self.leaf.dropout_after)
         return (hidden if self.leaf.placement == "after" else total), hidden
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from enfold import wiring
-from enfold.adapter import CallInputs
+from enfold.adapter import CallInputs, Ops
 from enfold.checkpoint.load import Loaded
 from enfold.engines.torch import ops
 from enfold.engines.torch.leaves import Leaf, Node, make_leaf
@@ -26,8 +26,8 @@ __all__ = ["TorchModel"]
 class TorchModel(PreTrainedModel, nn.Module):
     """A model as an ``nn.Module``: parameters, autograd, dropout in ``train()``, any device."""
 
-    engine = "torch"
-    ops = ops
+    engine: ClassVar[str] = "torch"
+    ops: ClassVar[Ops] = ops
 
     def __init__(self, blueprint: Blueprint, loaded: Loaded | None = None, source: Path | None = None) -> None:
         nn.Module.__init__(self)
@@ -61,7 +61,7 @@ class TorchModel(PreTrainedModel, nn.Module):
         return self.__dict__["_leaves"]
 
     @property
-    def plan(self) -> wiring.Plan:  # type: ignore[override]
+    def plan(self) -> wiring.Plan:
         """Made anew after copying: a copy's plan must run the copy's leaves."""
         if self._plan is None:
             self._plan = wiring.assemble(self.tree, self.arch, self.head)

@@ -1,0 +1,243 @@
+"""The names that the field knows behave as the classes they stand for."""
+
+import copy
+import logging
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+import enfold
+from enfold.errors import ConfigError, InputError, TensorMismatchError, UntrainedHeadError
+from tests.reference import make_reference
+from tests.support import minilm
+
+SMALL = {
+    "vocab_size": 100,
+    "hidden_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 3,
+    "intermediate_size": 40,
+    "max_position_embeddings": 40,
+}
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    """A bare BERT checkpoint: what ``bert-base-uncased`` is to a classifier."""
+    return make_reference("bert", "base", 0, tmp_path / "base", **SMALL, type_vocab_size=2).folder
+
+
+def test_every_name_of_the_reference_families_exists() -> None:
+    from enfold.compat import names
+    from enfold.families import FAMILIES
+
+    for name in names():
+        if "Tokenizer" not in name:  # those of older releases are known too
+            assert hasattr(transformers, name), name
+    for family in FAMILIES.values():
+        for kind in family.heads:
+            assert family.class_name(kind) in names()
+
+
+def test_unknown_names_are_refused_with_near_ones() -> None:
+    with pytest.raises(AttributeError, match="did you mean BertModel"):
+        _ = enfold.BertMode
+
+
+def test_the_public_names_are_sorted_and_load() -> None:
+    assert enfold.__all__ == sorted(enfold.__all__)
+    for name in enfold.__all__:
+        assert getattr(enfold, name) is not None
+    assert {"BertModel", "pipeline", "AutoTokenizer"} <= set(dir(enfold))
+
+
+def test_star_import_and_from_import_work() -> None:
+    code = "from enfold import BertTokenizer, BertForSequenceClassification, AutoModel, pipeline; from enfold import *"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_fresh_head_is_said_remembered_and_refused(
+    base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "enfold"):
+        model = enfold.BertForSequenceClassification.from_pretrained(base, num_labels=3)
+    assert [record.message for record in caplog.records] == [
+        "BertForSequenceClassification: tensors made fresh and not trained: classifier.weight, classifier.bias"
+    ]
+    assert model.untrained == ("classifier.weight", "classifier.bias")
+    with pytest.raises(UntrainedHeadError, match=r"classifier.weight.*Train it"):
+        model.require_trained()
+    model.save_pretrained(tmp_path / "saved")
+    again = enfold.AutoModelForSequenceClassification.from_pretrained(tmp_path / "saved", engine="cpu")
+    assert again.untrained == model.untrained
+    assert again.num_labels == 3
+
+
+def test_training_clears_the_mark(base: Path, tmp_path: Path) -> None:
+    model = enfold.BertForSequenceClassification.from_pretrained(base)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    ids = torch.randint(1, 100, (2, 7))
+    model.train()
+    model(ids, labels=torch.tensor([0, 1])).loss.backward()
+    optimizer.step()
+    assert model.untrained == ()
+    model.require_trained()
+    model.save_pretrained(tmp_path / "trained")
+    assert enfold.BertForSequenceClassification.from_pretrained(tmp_path / "trained").untrained == ()
+
+
+def test_new_head_replaces_or_forbids(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(TensorMismatchError, match=r"missing\s+classifier.weight"):
+        enfold.BertForSequenceClassification.from_pretrained(base, new_head=False)
+    make_reference("bert", "sequence-classification", 0, tmp_path / "three", **SMALL, num_labels=3)
+    with pytest.raises(TensorMismatchError, match=r"misshapen\s+classifier.weight.*\n.*\n.*new_head=True"):
+        enfold.BertForSequenceClassification.from_pretrained(tmp_path / "three", num_labels=5)
+    model = enfold.BertForSequenceClassification.from_pretrained(tmp_path / "three", num_labels=5, new_head=True)
+    assert model.untrained == ("classifier.weight", "classifier.bias")
+    assert model(torch.tensor([[1, 2]])).logits.shape == (1, 5)
+
+
+def test_a_head_of_another_meaning_with_the_same_name_is_not_taken(tmp_path: Path) -> None:
+    make_reference("bert", "sequence-classification", 0, tmp_path, **SMALL, num_labels=3)
+    model = enfold.BertForTokenClassification.from_pretrained(tmp_path)
+    assert model.untrained == ("classifier.weight", "classifier.bias")
+
+
+def test_a_class_refuses_another_family(base: Path) -> None:
+    with pytest.raises(ConfigError, match="is a bert model, and this class is for roberta"):
+        enfold.RobertaModel.from_pretrained(base)
+
+
+def test_unknown_loading_options_are_refused_with_near_ones(base: Path) -> None:
+    with pytest.raises(ConfigError, match="'num_label' .near: num_labels"):
+        enfold.BertModel.from_pretrained(base, num_label=3)
+
+
+def test_fresh_models_from_a_configuration_train() -> None:
+    torch.manual_seed(0)
+    config = enfold.BertConfig(**SMALL, num_labels=2)
+    model = enfold.BertForSequenceClassification(config)
+    assert model.training
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    ids, labels = torch.randint(1, 100, (8, 9)), torch.randint(0, 2, (8,))
+    losses = []
+    for _ in range(30):
+        optimizer.zero_grad()
+        loss = model(ids, labels=labels).loss
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.3 * losses[0]
+
+
+def test_names_are_classes_to_isinstance_and_subclassing() -> None:
+    config = enfold.BertConfig(**SMALL)
+
+    class Mine(enfold.BertModel):
+        def __init__(self, config: enfold.Config) -> None:
+            super().__init__(config)
+            self.extra = torch.nn.Linear(24, 1)
+
+        def forward(self, *args: object, **kwargs: object) -> torch.Tensor:
+            return self.extra(super().forward(*args, **kwargs).pooler_output)
+
+    model = Mine(config)
+    assert isinstance(model, enfold.BertModel) and isinstance(model, torch.nn.Module)
+    assert not isinstance(model, enfold.RobertaModel)
+    assert model(torch.tensor([[1, 2, 3]])).shape == (1, 1)
+    assert isinstance(config, enfold.BertConfig) and not isinstance(config, enfold.RobertaConfig)
+
+
+def test_models_copy_and_move(base: Path) -> None:
+    model = enfold.BertModel.from_pretrained(base)
+    ids = torch.tensor([[5, 6, 7]])
+    twin = copy.deepcopy(model)
+    with torch.no_grad():
+        twin.get_input_embeddings().weight.zero_()
+        assert not torch.equal(twin(ids)[0], model(ids)[0])
+    assert model.to(torch.float64)(ids).last_hidden_state.dtype == torch.float64
+
+
+def test_state_dicts_go_from_model_to_model(base: Path) -> None:
+    model = enfold.BertModel.from_pretrained(base)
+    other = enfold.BertModel(model.config).eval()
+    other.load_state_dict(model.state_dict())
+    ids = torch.tensor([[5, 6, 7]])
+    assert torch.equal(other(ids)[0], model(ids)[0])
+
+
+def test_half_precision_models_load_in_their_type(base: Path) -> None:
+    model = enfold.AutoModel.from_pretrained(base, torch_dtype=torch.bfloat16)
+    assert model.dtype == torch.bfloat16
+    assert enfold.AutoModel.from_pretrained(base, dtype="auto").dtype == torch.float32
+    with pytest.raises(InputError, match="dtype is 'int3'"):
+        enfold.AutoModel.from_pretrained(base, dtype="int3")
+
+
+def test_outputs_are_attributes_keys_and_places(base: Path) -> None:
+    model = enfold.BertModel.from_pretrained(base, engine="cpu")
+    output = model(np.array([[5, 6, 7]]), output_hidden_states=True)
+    assert output[0] is output.last_hidden_state is output["last_hidden_state"]
+    assert len(output.hidden_states) == 3 and output.attentions is None
+    assert [part.shape for part in output[:2]] == [(1, 3, 24), (1, 24)]
+    hidden, pooled, states = model([[5, 6, 7]], output_hidden_states=True, return_dict=False)
+    assert np.array_equal(hidden, output[0]) and np.array_equal(pooled, output.pooler_output) and len(states) == 3
+    with pytest.raises(AttributeError, match="this output has no 'logits'; it has last_hidden_state, pooler_output"):
+        _ = output.logits
+    assert pickle.loads(pickle.dumps(output)).keys() == output.keys()
+
+
+def test_a_loss_without_labels_says_what_to_hand_over(base: Path) -> None:
+    model = enfold.BertForSequenceClassification.from_pretrained(base)
+    output = model(torch.tensor([[5, 6]]))
+    assert not output.loss and output.loss == None and "loss" not in output  # noqa: E711
+    with pytest.raises(InputError, match=r"called without labels.*labels=torch.tensor"):
+        output.loss.backward()
+
+
+@pytest.mark.parametrize("engine", ["torch", "cpu"])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "give either input_ids or inputs_embeds"),
+        ({"input_ids": [1, 2]}, "expected .batch, length."),
+        ({"input_ids": [[1, 2], [3]]}, "padding=True"),
+        ({"input_ids": [[1, 100]]}, "range from 1 to 100, and this model knows 0 to 99"),
+        ({"input_ids": [[1, -1]]}, "range from -1"),
+        ({"input_ids": [[1.5, 2.0]]}, "expected whole numbers"),
+        ({"input_ids": [[1, 2]], "attention_mask": [[1, 1, 1]]}, "attention_mask has the shape"),
+        ({"input_ids": [[1, 2]], "attention_mask": [[0, 0]]}, "have no token"),
+        ({"input_ids": [[1] * 41]}, "41 tokens .padding included. is over this model's limit of 40.*truncation=True"),
+        ({"input_ids": [[1, 2]], "token_type_ids": [[0, 5]]}, "token_type_ids range from 0 to 5"),
+        ({"input_ids": [[1, 2]], "labels": [7]}, "labels range from 7 to 7, and the head has 3"),
+        ({"input_ids": [[1, 2]], "labels": [0, 1]}, "2 labels for 1 rows"),
+    ],
+)
+def test_wrong_inputs_teach(base: Path, engine: str, arguments: dict, message: str) -> None:
+    model = enfold.BertForSequenceClassification.from_pretrained(base, engine=engine)
+    with pytest.raises(InputError, match=message):
+        model(**arguments)
+
+
+def test_inputs_embeds_and_position_ids_are_taken(base: Path) -> None:
+    theirs = transformers.BertModel.from_pretrained(base)
+    ours = enfold.BertModel.from_pretrained(base)
+    embeds = torch.randn(2, 5, 24)
+    positions = torch.tensor([[4, 3, 2, 1, 0]])
+    with torch.no_grad():
+        a = theirs(inputs_embeds=embeds, position_ids=positions).last_hidden_state
+        b = ours(inputs_embeds=embeds, position_ids=positions).last_hidden_state
+    assert torch.allclose(a, b, atol=1e-5)
+
+
+def test_the_real_checkpoint_says_what_it_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    model = enfold.AutoModel.from_pretrained(minilm(), engine="cpu")
+    assert model.untrained == () and not caplog.records
+    assert model.num_parameters() == 22_713_216
+    assert model.config.num_hidden_layers == 6
