@@ -57,13 +57,11 @@ def _find(model: str, revision: str | None, offline: bool) -> tuple[Path, bool]:
 def _rows(report: Report) -> list[dict[str, str]]:
     rows = []
     for section, entries in report.items():
-        named = (
-            entries.items() if isinstance(entries, Mapping) else ((str(n), each) for n, each in enumerate(entries, 1))
-        )
-        shown = [(key, _readable(value)) for key, value in named if value not in (None, [], {})]
+        named = dict(entries) if isinstance(entries, Mapping) else {str(n): each for n, each in enumerate(entries, 1)}
+        shown = {key: _readable(value) for key, value in named.items() if value not in (None, [], {})}
         if section == "problems" and not shown:
-            shown = [("none", "found without loading it")]
-        rows += [{"section": section, "what": key, "value": value} for key, value in shown]
+            shown = {"none": ""}
+        rows += [{"section": section, "what": key, "value": value} for key, value in shown.items()]
     return rows
 
 
@@ -76,7 +74,7 @@ def _draw(report: Report) -> None:
     console = Console(highlight=False)
     rows = _rows(report)
     for section in dict.fromkeys(row["section"] for row in rows):
-        console.print(Text(section, style="bold red" if section == "problems" else "bold"))
+        console.print(Text(section, style="bold red" if section == "problems" and report[section] else "bold"))
         table = Table.grid(padding=(0, 2), pad_edge=True)
         table.add_column(min_width=16, overflow="fold")
         table.add_column(overflow="fold")

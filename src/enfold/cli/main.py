@@ -19,7 +19,7 @@ from enfold import __version__
 from enfold.cli.options import DEBUG_KEY
 from enfold.errors import EnfoldError
 
-__all__ = ["cli", "main"]
+__all__ = ["COMMANDS", "cli", "main"]
 
 COMMANDS = {
     "run": "Run a task on texts; without a task, list the tasks.",

@@ -17,6 +17,8 @@ Row = Mapping[str, Any]
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SHOWN: Final = 6
+_GAP: Final = 2
+_LEAST: Final = 16
 
 
 def print_json(record: Any) -> None:
@@ -30,14 +32,14 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no JSON")
 
 
-def print_table(rows: Iterable[Row], *, one_line: Sequence[str] = (), title: str | None = None) -> None:
+def print_table(rows: Iterable[Row], *, one_line: Sequence[str] = ()) -> None:
     """Prints rows under the keys of the first, or of all where they have to be collected first.
 
     On a terminal a table as wide as the terminal, its ``one_line`` columns cut to fit; elsewhere tab-separated values
     under a heading, each row as it is ready, nothing cut.
     """
     if sys.stdout.isatty():
-        _draw(list(rows), one_line, title)
+        _draw(list(rows), one_line)
         return
     for columns, row in _under_columns(rows, one_line):
         click.echo("\t".join(plain(row.get(column)) for column in columns))
@@ -62,27 +64,29 @@ def _under_columns(rows: Iterable[Row], given: Sequence[str]) -> Iterator[tuple[
             yield columns, earlier
 
 
-def _draw(rows: list[Row], one_line: Sequence[str], title: str | None) -> None:
+def _draw(rows: list[Row], one_line: Sequence[str]) -> None:
     from rich import box
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, title=title, title_justify="left")
+    widths = {column: max(cell_len(plain(row.get(column))) for row in (*rows, {column: column})) for column in columns}
+    console = Console(file=sys.stdout, highlight=False)
+    room = console.width - sum(width + _GAP for column, width in widths.items() if column not in one_line)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, _GAP - 1, 0, 0))
     for column in columns:
         numeric = all(isinstance(row.get(column), int | float | None) for row in rows)
-        cut = column in one_line
-        table.add_column(
-            Text(column),
-            justify="right" if numeric else "left",
-            no_wrap=numeric or cut,
-            overflow="ellipsis" if cut else "fold",
-            min_width=max(len(plain(row.get(column))) for row in rows) if numeric else min(len(column), 8),
-        )
+        if column in one_line:
+            table.add_column(column, no_wrap=True, overflow="ellipsis", max_width=max(room, _LEAST))
+        elif numeric:
+            table.add_column(column, no_wrap=True, justify="right", min_width=widths[column])
+        else:
+            table.add_column(column, overflow="fold", min_width=min(widths[column], _LEAST))
     for row in rows:
         table.add_row(*(Text(plain(row.get(column))) for column in columns))
-    Console(file=sys.stdout, highlight=False).print(table)
+    console.print(table)
 
 
 def plain(value: Any) -> str:

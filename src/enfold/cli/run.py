@@ -10,6 +10,7 @@ import click
 
 from enfold.cli import options
 from enfold.cli.inputs import read_inputs
+from enfold.cli.main import COMMANDS
 from enfold.cli.output import print_json, print_table, rows_of
 from enfold.cli.task_options import PLAIN, RECORDS, choose, task_options
 
@@ -66,6 +67,10 @@ def command(
         _print_tasks(as_json)
         return
     name, entry = find(task)
+    if name in COMMANDS:
+        raise click.UsageError(f"{name} has a command of its own: enfold {name} --help")
+    if model is None and entry.default is None:
+        raise click.UsageError(f"{name} has no default model; name one with --model, as {' or '.join(entry.examples)}")
     arguments, record_values = choose(name, entry.load().__call__, given)
     record = RECORDS.get(name, PLAIN)
     items = (record.item(each, record_values) for each in read_inputs(inputs, whole=whole))

@@ -20,12 +20,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class TaskOption:
-    """An option for the tasks whose call has ``parameter``."""
+    """An option for the tasks whose call has ``parameter``, and whether these need it."""
 
     flag: str
     parameter: str
     type: Any
     help: str
+    needed: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def _commas(value: str) -> list[str]:
 
 _TASK_OPTIONS = (
     TaskOption("--top-k", "top_k", click.IntRange(min=1), "Answers per text, best first."),
-    TaskOption("--labels", "candidate_labels", _commas, "Labels to choose from, as 'sport,politics'."),
+    TaskOption("--labels", "candidate_labels", _commas, "Labels to choose from, as 'sport,politics'.", needed=True),
     TaskOption("--multi-label", "multi_label", bool, "Judge each label by itself."),
     TaskOption("--template", "hypothesis_template", str, "The sentence that a label is put into, at {}."),
     TaskOption("--aggregation", "aggregation_strategy", str, "How tokens make entities: none, simple, first …"),
@@ -128,18 +129,14 @@ def choose(task: str, call: Callable[..., Any], given: Mapping[str, Any]) -> tup
     """
     parameters = inspect.signature(call).parameters
     record = RECORDS.get(task, PLAIN)
-    own = {option.parameter: option.flag for option in _TASK_OPTIONS if option.parameter in parameters}
+    own = {option.parameter: option for option in _TASK_OPTIONS if option.parameter in parameters}
     keys = {_keyword(flag): key for key, flag in record.options.items()}
     flags = {option.parameter: option.flag for option in _TASK_OPTIONS} | {_keyword(f): f for f in _RECORD_OPTIONS}
     wrong = [flags[name] for name, value in given.items() if value is not None and name not in {*own, *keys}]
-    lacking = [
-        flag
-        for name, flag in own.items()
-        if parameters[name].default is inspect.Parameter.empty and given[name] is None
-    ]
+    lacking = [option.flag for name, option in own.items() if option.needed and given[name] is None]
     if wrong or lacking:
-        takes = ", ".join([*record.options.values(), *own.values()]) or "no options of its own"
+        taken = [*record.options.values(), *(option.flag for option in own.values())]
         problems = [f"doesn't take {', '.join(wrong)}"] * bool(wrong) + [f"needs {', '.join(lacking)}"] * bool(lacking)
-        raise click.UsageError(f"{task} {' and '.join(problems)}; it takes {takes}.")
+        raise click.UsageError(f"{task} {' and '.join(problems)}; it takes {', '.join(taken) or 'none'}.")
     arguments = {name: given[name] for name in own if given[name] is not None}
     return arguments, {key: given[name] for name, key in keys.items() if given[name] is not None}
