@@ -55,11 +55,12 @@ class SentenceSimilarity(Task):
         records = not isinstance(inputs, list | tuple) or bool(inputs and isinstance(inputs[0], Mapping))
         if not records:
             first = self.embed(inputs)
-            second = first if texts is None else self.embed(_as_list(texts))
+            second = first if texts is None else self.embed(_as_list("the second argument", texts))
             return similarities(self.embed.modules.similarity, first, second)
         if texts is not None:
             raise InputError(f"with a second list of texts the first has to be a list, got {type(inputs).__name__}")
-        return respond(inputs, self._compare, single=isinstance(inputs, Mapping | str | bytes))
+        single = not isinstance(inputs, Iterable) or isinstance(inputs, Mapping | str | bytes)
+        return respond(inputs, self._compare, single=single)
 
     def _compare(self, items: Iterable[Any], total: int | None) -> Iterator[list[float]]:
         for item in items:
@@ -83,15 +84,15 @@ def similarities(kind: Similarity, first: Floats, second: Floats) -> Floats:
     return np.array(rows, np.float32).reshape(len(first), len(second))
 
 
-def _as_list(texts: object) -> Sequence[str]:
+def _as_list(name: str, texts: object) -> Sequence[str]:
     if isinstance(texts, list | tuple):
         return texts
-    raise InputError(f"the second argument is {type(texts).__name__} ({texts!r:.40}), expected a list of texts")
+    raise InputError(f"{name} is {type(texts).__name__} ({texts!r:.40}), expected a list of texts")
 
 
 def _as_record(item: object) -> tuple[str, Sequence[str]]:
     if isinstance(item, Mapping) and set(item) == {"source_sentence", "sentences"}:
-        return item["source_sentence"], _as_list(item["sentences"])
+        return item["source_sentence"], _as_list("sentences", item["sentences"])
     got = f"the keys {sorted(map(str, item))}" if isinstance(item, Mapping) else f"{type(item).__name__} ({item!r:.40})"
     raise InputError(
         f"got {got}, expected {{'source_sentence': …, 'sentences': […]}}, or a list of texts (two to compare lists)"
