@@ -1,6 +1,8 @@
 """Embeddings equal sentence-transformers', do not depend on company, and go back to it unchanged."""
 
 import itertools
+import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +21,7 @@ from enfold.tasks import pipeline
 from enfold.tasks.base import Options
 from enfold.tasks.embed import Embed
 from enfold.tokenization import Tokenizer
+from tests.checkpoint.sources.hub_server import Hub, serve
 from tests.support import minilm, shared
 
 ENGINES = ("cpu", "torch")
@@ -267,6 +270,25 @@ def test_any_head_will_do_even_untrained(kind: Any, tmp_path: Path) -> None:
     model = load_model(tmp_path, kind, engine="cpu")
     assert model.untrained
     np.testing.assert_allclose(pipeline("embed", model)("A text."), embed("A text."), atol=1e-6)
+
+
+def test_a_hub_model_brings_its_modules(tmp_path: Path) -> None:
+    """Although another library's cache, filled with model and tokenizer alone, would do to load it wrongly."""
+    embed = tiny(CHAINS["weighted mean, dense"])
+    embed.save_pretrained(tmp_path / "model")
+    files = {path.relative_to(tmp_path / "model").as_posix(): path for path in (tmp_path / "model").rglob("*.*")}
+    code = (
+        "import json; from enfold import pipeline; from enfold.checkpoint.sources import resolve\n"
+        "resolve('org/model', want='model'); resolve('org/model', want='tokenizer')\n"
+        "print(json.dumps(pipeline('embed', 'org/model', engine='cpu')('A text.').tolist()))"
+    )
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "ENFOLD_"))}
+    with serve(Hub({name: path.read_bytes() for name, path in files.items()})) as hub:
+        environment = kept | {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(tmp_path / "home")}
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, timeout=60)
+    assert {"modules.json", "1_Pooling/config.json", "2_Dense/model.safetensors"} <= hub.downloads
+    np.testing.assert_allclose(json.loads(done.stdout), embed("A text."), atol=1e-6)
 
 
 def test_no_torch_on_the_cpu_engine() -> None:
