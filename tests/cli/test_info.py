@@ -79,6 +79,13 @@ def test_the_head_of_a_checkpoint_and_what_it_needs(kind: HeadKind, invoke: Invo
     assert report["memory"]["parameters"] == model.num_parameters()
 
 
+def test_a_bare_encoder_has_no_head(invoke: Invoke, tmp_path: Path) -> None:
+    folder = tiny_bert(tmp_path / "model", "encoder")
+    report = info(invoke, folder)
+    assert (report["heads"]["in_checkpoint"], report["problems"]) == ({}, [])
+    assert "heads\tnone\t\n" in invoke("info", str(folder)).stdout
+
+
 def test_untrained_tensors_are_told(invoke: Invoke, tmp_path: Path) -> None:
     folder = tiny_bert(tmp_path / "model")
     change(folder, **{UNTRAINED_KEY: ["classifier.weight"]})

@@ -179,3 +179,16 @@ def test_a_whole_file_is_one_text(invoke: Invoke, classifier: Path, tmp_path: Pa
     args = ["run", "text-classification", str(path), "--model", str(classifier), "--json"]
     assert len(lines(invoke(*args).stdout)) == 2
     assert len(lines(invoke(*args, "--whole").stdout)) == 1
+
+
+def test_results_reach_standard_output_while_a_bar_is_shown(
+    classifier: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from enfold.cli.main import cli
+
+    monkeypatch.setattr("enfold.tasks.progress._AFTER_S", 0.0)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    cli(["run", "text-classification", "good", "bad", "--json", "--model", str(classifier)], standalone_mode=False)
+    captured = capsys.readouterr()
+    assert "text-classification" in captured.err
+    assert len(lines(captured.out)) == 2

@@ -59,9 +59,7 @@ def _rows(report: Report) -> list[dict[str, str]]:
     for section, entries in report.items():
         named = dict(entries) if isinstance(entries, Mapping) else {str(n): each for n, each in enumerate(entries, 1)}
         shown = {key: _readable(value) for key, value in named.items() if value not in (None, [], {})}
-        if section == "problems" and not shown:
-            shown = {"none": ""}
-        rows += [{"section": section, "what": key, "value": value} for key, value in shown.items()]
+        rows += [{"section": section, "what": key, "value": value} for key, value in (shown or {"none": ""}).items()]
     return rows
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Iterator
 from typing import Any
@@ -75,7 +76,10 @@ def command(
     record = RECORDS.get(name, PLAIN)
     items = (record.item(each, record_values) for each in read_inputs(inputs, whole=whole))
     first = next(items)  # what is wrong with the input is said before a model is loaded
-    run = pipeline(name, model, engine=engine, dtype=dtype, long=long, **options.where(revision, offline))
+    progress: Any = False if as_json and sys.stdout.isatty() else "auto"  # a bar and lines would spoil each other
+    run = pipeline(
+        name, model, engine=engine, dtype=dtype, long=long, progress=progress, **options.where(revision, offline)
+    )
     shown: deque[str] = deque()
 
     def feed() -> Iterator[Any]:
@@ -118,7 +122,7 @@ def _print_tasks(as_json: bool) -> None:
         {
             "task": " = ".join([name, *names[name]]),
             "gives": entry.summary,
-            "model": entry.default or f"--model, as {entry.examples[0]}",
+            "default model": entry.default or "none: name one",
         }
         for name, entry in TASKS.items()
     )
