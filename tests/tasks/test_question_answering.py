@@ -140,7 +140,9 @@ def test_best_spans_are_those_of_every_pair() -> None:
     start, end = (generator.random(40).astype(np.float32) for _ in range(2))
     allowed = generator.random(40) < 0.7
     places = np.flatnonzero(allowed).tolist()
-    every = [(first, last, start[first] * end[last]) for first in places for last in places if first <= last < first + 6]
+    every = [
+        (first, last, start[first] * end[last]) for first in places for last in places if first <= last < first + 6
+    ]
     every.sort(key=lambda span: -span[2])
     for count in (1, 5, 1000):
         found = best_spans(start, end, allowed, count=count, longest=6)

@@ -36,13 +36,14 @@ FILES = ("vocab.txt", "vocab.json", "merges.txt")
 
 @dataclass(frozen=True, kw_only=True)
 class Tiny:
-    """Which model: ``vocabulary`` is a key of TOKENIZERS; ``labels`` are the head's."""
+    """Which model: ``vocabulary`` is a key of TOKENIZERS; ``labels`` are the head's; ``spread`` is the weights'."""
 
     family: str
     head: str
     vocabulary: str
     labels: tuple[str, ...] = ("LABEL_0", "LABEL_1")
     problem_type: str | None = None
+    spread: float = 0.3
 
 
 def build(tiny: Tiny, vocabulary: Path, folder: Path) -> Path:
@@ -52,7 +53,7 @@ def build(tiny: Tiny, vocabulary: Path, folder: Path) -> Path:
         if (vocabulary / name).exists():
             shutil.copy(vocabulary / name, folder / name)
     size = _vocabulary_size(folder)
-    tensors = {name: _values(name, shape) for name, shape in _shapes(tiny, size)}
+    tensors = {name: _values(name, shape, tiny.spread) for name, shape in _shapes(tiny, size)}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     _write(folder / "config.json", _config(tiny, size))
     base = "Roberta" if tiny.vocabulary == "roberta" else "DistilBert" if tiny.family == "distilbert" else "Bert"
@@ -71,11 +72,11 @@ def _vocabulary_size(folder: Path) -> int:
     return len(json.loads((folder / "vocab.json").read_text(encoding="utf-8")))
 
 
-def _values(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Norms near 1, the rest so wide that no two labels are alike."""
+def _values(name: str, shape: tuple[int, ...], spread: float) -> np.ndarray:
+    """Norms near 1, the rest normal and, by default, so wide that no two labels are alike."""
     values = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape)
     norm = "norm" in name.lower() and name.endswith("weight")
-    return (1 + 0.1 * values if norm else 0.3 * values).astype(np.float32)
+    return (1 + 0.1 * values if norm else spread * values).astype(np.float32)
 
 
 def _config(tiny: Tiny, size: int) -> dict[str, Any]:

@@ -91,11 +91,11 @@ def _masked(mask: str) -> list[Call]:
 
 CASES: dict[str, list[tuple[Tiny, list[Call]]]] = {
     "fill-mask": [
-        *(
-            (tiny, _masked("<mask>" if tiny.vocabulary == "roberta" else "[MASK]"))
-            for tiny in _families("masked-lm")
+        *((tiny, _masked("<mask>" if tiny.vocabulary == "roberta" else "[MASK]")) for tiny in _families("masked-lm")),
+        (
+            _model("bert", "masked-lm", "chinese"),
+            [call("北京是中国的[MASK]都。"), call("[MASK]天去了[MASK]海。", top_k=2)],
         ),
-        (_model("bert", "masked-lm", "chinese"), [call("北京是中国的[MASK]都。"), call("[MASK]天去了[MASK]海。", top_k=2)]),
     ],
     "token-classification": [
         (_model("bert", "token-classification", labels=ENTITIES), ENTITY_CALLS + SPLIT_CALLS),
@@ -121,7 +121,9 @@ CASES: dict[str, list[tuple[Tiny, list[Call]]]] = {
     "text-classification": [
         *((tiny, CLASS_CALLS) for tiny in _families("sequence-classification", labels=INFERENCE)),
         (
-            _model("bert", "sequence-classification", labels=("a", "b", "c"), problem_type="multi_label_classification"),
+            _model(
+                "bert", "sequence-classification", labels=("a", "b", "c"), problem_type="multi_label_classification"
+            ),
             CLASS_CALLS[:6],
         ),
         (_model("roberta", "sequence-classification", "roberta", labels=("score",)), CLASS_CALLS[:5]),
