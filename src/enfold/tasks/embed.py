@@ -19,12 +19,18 @@ from enfold.tasks.base import Fields, Options, Task, check_text, respond
 from enfold.tasks.pooling import apply_modules, merge_windows, normalized, pool
 from enfold.tokenization import Encoded, Tokenizer
 
-__all__ = ["Embed", "check_texts"]
+__all__ = ["Embed", "EmbeddingTask", "check_texts"]
 
 Floats = NDArray[np.float32]
 
 _SHOWN = 5
-_STALE = ("model*.safetensors", "model.safetensors.index.json", "[0-9]*_*/*")
+_STALE = (
+    "model.safetensors",
+    "model-?????-of-?????.safetensors",
+    "model.safetensors.index.json",
+    *(f"[0-9]_{kind}/*" for kind in ("Pooling", "Dense", "Normalize")),
+)
+"""What an earlier save may have left in a folder."""
 
 
 class Embed(Task):
@@ -173,6 +179,21 @@ class Embed(Task):
             return {"pooled": pool(outputs["last_hidden_state"], pooling.modes, skip)}
 
         return keep
+
+
+class EmbeddingTask(Task):
+    """A task that is built on embeddings."""
+
+    head = "encoder"
+    want = "embedding"
+
+    def __init__(self, model: PreTrainedModel, tokenizer: Tokenizer, options: Options | None = None) -> None:
+        super().__init__(model, tokenizer, options)
+        self.embed = Embed(model, tokenizer, options)
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Writes model, tokenizer and modules as :meth:`Embed.save_pretrained` does."""
+        self.embed.save_pretrained(folder)
 
 
 def check_texts(texts: Sequence[object]) -> None:

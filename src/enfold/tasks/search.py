@@ -18,8 +18,8 @@ from enfold.checkpoint.modules import Similarity
 from enfold.checkpoint.safetensors import open_safetensors, write_safetensors
 from enfold.errors import CorruptFileError, InputError
 from enfold.model import PreTrainedModel
-from enfold.tasks.base import Options, Task, check_count, respond
-from enfold.tasks.embed import Embed, check_texts
+from enfold.tasks.base import Options, check_count, respond
+from enfold.tasks.embed import EmbeddingTask, check_texts
 from enfold.tasks.passages import split_passages
 from enfold.tasks.similarity import similarities
 from enfold.tokenization import Tokenizer
@@ -33,7 +33,7 @@ _TOGETHER = 32
 _PROBE = "What is this text about?"
 """Embedded beside an index, to tell later whether a model is the one that made it."""
 _DOCUMENT_PROMPTS = ("document", "passage", "corpus")
-"""In the order in which sentence-transformers looks for the prompt of what is searched."""
+"""Names of the prompt of what is searched, in the order in which sentence-transformers looks; an empty one is none."""
 _VECTORS, _TEXTS = "vectors.safetensors", "texts.jsonl"
 
 
@@ -57,7 +57,7 @@ class Index:
         return [sorted(found, key=lambda pair: (-pair[1], pair[0]))[:k] for found in best]
 
 
-class Search(Task):
+class Search(EmbeddingTask):
     """An index of texts that answers with those nearest to a query.
 
     >>> search = pipeline("search")                                          # doctest: +SKIP
@@ -67,12 +67,9 @@ class Search(Task):
     """
 
     name = "search"
-    head = "encoder"
-    want = "embedding"
 
     def __init__(self, model: PreTrainedModel, tokenizer: Tokenizer, options: Options | None = None) -> None:
         super().__init__(model, tokenizer, options)
-        self.embed = Embed(model, tokenizer, options)
         # A cosine is the dot product of vectors of length 1: better to scale them once than at each search.
         named = self.embed.modules.similarity
         self._similarity: Similarity = "dot" if named == "cosine" else named

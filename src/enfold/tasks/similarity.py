@@ -10,18 +10,16 @@ from numpy.typing import NDArray
 
 from enfold.checkpoint.modules import Similarity
 from enfold.errors import InputError
-from enfold.model import PreTrainedModel
-from enfold.tasks.base import Options, Task, respond
-from enfold.tasks.embed import Embed
+from enfold.tasks.base import respond
+from enfold.tasks.embed import EmbeddingTask
 from enfold.tasks.pooling import normalized
-from enfold.tokenization import Tokenizer
 
 __all__ = ["SentenceSimilarity", "similarities"]
 
 Floats = NDArray[np.float32]
 
 
-class SentenceSimilarity(Task):
+class SentenceSimilarity(EmbeddingTask):
     """Similarities of texts, by the function that the model's folder names (cosine where it names none).
 
     >>> similarity = pipeline("sentence-similarity")                                      # doctest: +SKIP
@@ -30,12 +28,6 @@ class SentenceSimilarity(Task):
     """
 
     name = "sentence-similarity"
-    head = "encoder"
-    want = "embedding"
-
-    def __init__(self, model: PreTrainedModel, tokenizer: Tokenizer, options: Options | None = None) -> None:
-        super().__init__(model, tokenizer, options)
-        self.embed = Embed(model, tokenizer, options)
 
     def __call__(self, inputs: Any, texts: Sequence[str] | None = None) -> Any:
         """Compares texts.

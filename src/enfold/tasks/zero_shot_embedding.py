@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 
 from enfold.errors import InputError
-from enfold.model import PreTrainedModel
-from enfold.tasks.base import Options, Task, respond
-from enfold.tasks.embed import Embed, check_texts
+from enfold.tasks.base import respond
+from enfold.tasks.embed import EmbeddingTask, check_texts
 from enfold.tasks.pooling import normalized
 from enfold.tasks.scores import softmax
-from enfold.tokenization import Tokenizer
 
 __all__ = ["ZeroShotByEmbedding"]
 
@@ -22,7 +20,7 @@ TEMPERATURE = 0.05
 """all-MiniLM-L6-v2 and its relatives were trained with a softmax over cosines times 20 (their model cards)."""
 
 
-class ZeroShotByEmbedding(Task):
+class ZeroShotByEmbedding(EmbeddingTask):
     """Labels that a model was never trained on, by the cosine between a text and a sentence with each label.
 
     The records are those of zero-shot-classification, their meaning is not. A model of inference (NLI) judges whether
@@ -37,12 +35,6 @@ class ZeroShotByEmbedding(Task):
     """
 
     name = "zero-shot-by-embedding"
-    head = "encoder"
-    want = "embedding"
-
-    def __init__(self, model: PreTrainedModel, tokenizer: Tokenizer, options: Options | None = None) -> None:
-        super().__init__(model, tokenizer, options)
-        self.embed = Embed(model, tokenizer, options)
 
     def __call__(
         self,
