@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from enfold.errors import InputError
+from enfold.tasks.spans import exact_span
 from tests.tasks.oracle import ENGINES, assert_equal, golden, tiny_pipeline
 from tests.tasks.tiny import LIMIT, Tiny
 
@@ -98,6 +99,23 @@ def test_places_are_exact(
 ) -> None:
     found = told(monkeypatch, tiny, labels)(text, aggregation_strategy=strategy)
     assert "".join(text[record["start"] : record["end"]] for record in found) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "span", "exact"),
+    [
+        ("in Paris", (2, 8), (3, 8)),
+        ("a\u00a0", (0, 2), (0, 1)),
+        (" ", (0, 1), (1, 1)),
+        ("e\u0301\u0302x", (0, 1), (0, 3)),
+    ],
+)
+def test_a_span_takes_no_space_in_and_leaves_no_mark_out(text: str, span: Any, exact: Any) -> None:
+    assert exact_span(text, *span) == exact
+
+
+def test_a_text_without_tokens_has_no_entities() -> None:
+    assert tiny_pipeline("ner", UNCASED)("\u200b", ignore_labels=[]) == []
 
 
 def test_punctuation_is_no_part_of_a_word_for_roberta_either(monkeypatch: pytest.MonkeyPatch) -> None:

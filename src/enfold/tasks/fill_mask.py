@@ -143,14 +143,15 @@ class FillMask(Task):
         names = [targets] if isinstance(targets, str) else list(targets)
         if not names or not all(isinstance(name, str) and name for name in names):
             raise InputError(f"targets is {targets!r:.80}, expected a word or a list of words")
-        vocabulary = self.tokenizer.get_vocab()
+        unknown = self.tokenizer.unk_token_id
         ids, problems = set(), []
         for name in names:
-            if name in vocabulary:
-                ids.add(vocabulary[name])
+            found = self.tokenizer.convert_tokens_to_ids(name)
+            if found not in (unknown, None) or name == self.tokenizer.unk_token:
+                ids.add(found)
                 continue
             (encoded,) = self.tokenizer.encode_many([name], add_special_tokens=False)
-            if len(encoded) == 1 and encoded.ids[0] != self.tokenizer.unk_token_id:
+            if len(encoded) == 1 and encoded.ids[0] != unknown:
                 ids.add(int(encoded.ids[0]))
             else:
                 problems.append(f"{name!r} is {' + '.join(encoded.tokens) or 'nothing'}")

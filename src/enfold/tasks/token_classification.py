@@ -29,14 +29,14 @@ class _Text:
 class TokenClassification(Task):
     """Entities of texts, with their exact places.
 
-    >>> ner = pipeline("ner", "folder", aggregation_strategy="simple")      # doctest: +SKIP
-    >>> ner("Ada lives in London")                                          # doctest: +SKIP
+    >>> ner = pipeline("ner", "folder")                                     # doctest: +SKIP
+    >>> ner("Ada lives in London", aggregation_strategy="simple")           # doctest: +SKIP
     [{'entity_group': 'LOC', 'score': 0.99, 'word': 'London', 'start': 13, 'end': 19}]
 
     Records are those of the reference's last 4.x release, except where it errs: a text over the limit is read whole in
     every strategy, each token in the window where it is farthest from an edge; a word is what the tokenizer splits
     at, so "London." is two words to RoBERTa as to BERT; ``start`` and ``end`` leave no accent out and take no space
-    in; entities in the schemes BIOES, BILOU and BMES are joined as those in BIO are.
+    in; entities in the schemes BIOES, BILOU and BMES are joined as those in BIO are; one list of words is one text.
     """
 
     name = "token-classification"
@@ -112,9 +112,9 @@ class TokenClassification(Task):
 
     def _window_pieces(self, item: _Text, window: Encoded, own: list[int], scores: Any, before: int) -> Iterator[Piece]:
         """Pieces of the tokens ``own`` of a window that ``before`` tokens of the text precede."""
-        unknown = self.tokenizer.unk_token_id
+        unknown, offsets = self.tokenizer.unk_token_id, window.offsets.tolist()
         for place, row in zip(own, scores, strict=True):
-            start, end = (int(edge) for edge in window.offsets[place])
+            start, end = offsets[place]
             # As in the reference, a token that the vocabulary lacks is shown as it was written.
             token = item.text[start:end] if window.ids[place] == unknown else window.tokens[place]
             word = window.word_ids[place]
