@@ -115,7 +115,7 @@ def test_a_class_refuses_another_family(base: Path) -> None:
 
 
 def test_unknown_loading_options_are_refused_with_near_ones(base: Path) -> None:
-    with pytest.raises(ConfigError, match="'num_label' .near: num_labels"):
+    with pytest.raises(ConfigError, match=r"'num_label' .near: num_labels"):
         enfold.BertModel.from_pretrained(base, num_label=3)
 
 

@@ -54,7 +54,11 @@ DEFAULTS = {
     "tie_word_embeddings": True,
 }
 
-LAYER_NAMES = (
+NAMES = (
+    ("embeddings.words", "@embeddings.word_embeddings"),
+    ("embeddings.positions", "@embeddings.position_embeddings"),
+    ("embeddings.types", "@embeddings.token_type_embeddings"),
+    ("embeddings.norm", "@embeddings.LayerNorm"),
     ("layers.{}.attention.query", "@encoder.layer.{}.attention.self.query"),
     ("layers.{}.attention.key", "@encoder.layer.{}.attention.self.key"),
     ("layers.{}.attention.value", "@encoder.layer.{}.attention.self.value"),
@@ -63,14 +67,6 @@ LAYER_NAMES = (
     ("layers.{}.feed_forward.expand", "@encoder.layer.{}.intermediate.dense"),
     ("layers.{}.feed_forward.shrink", "@encoder.layer.{}.output.dense"),
     ("layers.{}.feed_forward.norm", "@encoder.layer.{}.output.LayerNorm"),
-)
-
-NAMES = (
-    ("embeddings.words", "@embeddings.word_embeddings"),
-    ("embeddings.positions", "@embeddings.position_embeddings"),
-    ("embeddings.types", "@embeddings.token_type_embeddings"),
-    ("embeddings.norm", "@embeddings.LayerNorm"),
-    *LAYER_NAMES,
 )
 
 MASKED_LM = Branch(

@@ -64,4 +64,6 @@ def _bar() -> Any:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    return Progress(*columns, console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)
+    # rich would send what a caller prints to the bar's console, also where stdout is a file
+    return Progress(*columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty())
