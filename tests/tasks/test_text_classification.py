@@ -31,7 +31,8 @@ def test_a_long_text_is_the_mean_of_its_windows(monkeypatch: pytest.MonkeyPatch)
     for count, label in ((400, "bad"), (600, "good")):
         text = "good " * count + "plain " * (1000 - count)
         assert classify(text)[0]["label"] == label
-        assert classify({"text": "plain", "text_pair": text})["label"] == label
+        for pair in (("plain", text), (text, "plain"), (text, text)):
+            assert classify(dict(zip(("text", "text_pair"), pair, strict=True)))["label"] == label
     half = classify("good " * 504 + "plain " * 496, function_to_apply="none", top_k=None)
     assert {record["label"]: record["score"] for record in half}["good"] == pytest.approx(0.5, abs=0.02)
 

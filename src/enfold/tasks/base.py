@@ -28,12 +28,17 @@ from enfold.model import PreTrainedModel
 from enfold.packing import pack, token_budget_batches
 from enfold.tasks.progress import track
 from enfold.tokenization import Encoded, Tokenizer
+from enfold.tokenization.encoded import Strategy
 
-__all__ = ["Fields", "Long", "Options", "Task"]
+__all__ = ["Fields", "Long", "Options", "Side", "Task"]
 
 logger = logging.getLogger("enfold")
 
 Long = Literal["window", "truncate", "error"]
+Side = Literal["first", "second", "longer"]
+"""Which text of a pair gives way: always one of them, or the longer one until both are equally long."""
+
+_STRATEGIES: Mapping[Side, Strategy] = {"first": "only_first", "second": "only_second", "longer": "longest_first"}
 Fields = Mapping[str, NDArray[Any]]
 """One sequence's outputs, or what is kept of them: (S, …) of its tokens, (…) where the head reads the first."""
 
@@ -113,7 +118,7 @@ class Task:
         texts: Sequence[str],
         pairs: Sequence[str] | None = None,
         *,
-        cut: Literal["first", "second"] = "first",
+        cut: Side = "first",
         limit: int | None = None,
         stride: int | None = None,
     ) -> list[list[Encoded]]:
@@ -124,7 +129,7 @@ class Task:
         self,
         encoded: Sequence[Encoded],
         *,
-        cut: Literal["first", "second"] = "first",
+        cut: Side = "first",
         limit: int | None = None,
         stride: int | None = None,
     ) -> list[list[Encoded]]:
@@ -132,7 +137,7 @@ class Task:
 
         Args:
             encoded: what to read.
-            cut: the side of a pair that gives way.
+            cut: the text of a pair that gives way.
             limit: tokens of a window where that is less than the model's limit.
             stride: tokens that neighbouring windows share, before the task's own.
 
@@ -153,10 +158,9 @@ class Task:
                 "pass long='window' to read them whole or long='truncate' to cut them"
             )
         truncate = self.options.long == "truncate"
-        strategy: Literal["only_first", "only_second"] = "only_second" if cut == "second" else "only_first"
         for index in over:
             shared = 0 if truncate else self._stride(encoded[index], cut, limit, stride)
-            windows = self.tokenizer.windows(encoded[index], max_length=limit, stride=shared, strategy=strategy)
+            windows = self.tokenizer.windows(encoded[index], max_length=limit, stride=shared, strategy=_STRATEGIES[cut])
             result[index] = windows[:1] if truncate else windows
         if truncate:
             lost = sum(len(encoded[index]) - limit for index in over)
@@ -165,13 +169,13 @@ class Task:
             )
         return result
 
-    def _stride(self, encoded: Encoded, cut: Literal["first", "second"], limit: int, asked: int | None) -> int:
+    def _stride(self, encoded: Encoded, cut: Side, limit: int, asked: int | None) -> int:
         """As asked; else a quarter of the limit, and at most half of what a window has room for."""
         asked = self.options.stride if asked is None else asked
         if asked is not None:
             return asked
-        side = 1 if cut == "second" else 0
-        around = len(encoded) - encoded.sequence_ids.count(side)
+        stays = {"first": (None, 1), "second": (None, 0), "longer": (None,)}[cut]
+        around = sum(side in stays for side in encoded.sequence_ids)
         return min(limit // 4, max(0, limit - around) // 2)
 
     def stream(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from enfold.errors import InputError
-from enfold.tasks.base import Fields, Task, check_count, check_text, respond
+from enfold.tasks.base import Fields, Side, Task, check_count, check_text, respond
 from enfold.tasks.scores import sigmoid, softmax
 from enfold.tokenization import Encoded
 
@@ -78,7 +78,7 @@ class TextClassification(Task):
             if chosen:
                 firsts = [items[index][0] for index in chosen]
                 seconds = [items[index][1] or "" for index in chosen] if paired else None
-                cut: Literal["first", "second"] = "second" if paired else "first"
+                cut: Side = "longer" if paired else "first"
                 for index, own in zip(chosen, self.encode_texts(firsts, seconds, cut=cut), strict=True):
                     windows[index] = own
         return windows
