@@ -13,6 +13,7 @@ from enfold.families import family_of
 from enfold.hardware import has_gpu
 from enfold.model import PreTrainedModel
 from enfold.tasks.base import Long, Options, Task
+from enfold.tasks.preset import Preset, check_call_options
 from enfold.tasks.registry import ALIASES, TASKS, Entry, find
 from enfold.tokenization import Tokenizer
 
@@ -36,6 +37,7 @@ def pipeline(
     token: str | bool | None = None,
     cache_dir: Source | None = None,
     local_files_only: bool = False,
+    **call_options: Any,
 ) -> Any:
     """A task on a model.
 
@@ -53,17 +55,20 @@ def pipeline(
         token: hub access token.
         cache_dir: instead of the usual cache.
         local_files_only: never open a socket.
+        call_options: what the task's call takes, as ``aggregation_strategy="simple"``, for every call.
 
     Returns:
         The task's callable; see its class under :mod:`enfold.tasks`.
 
     Raises:
+        InputError: an option that neither this function nor the task's call takes.
         TaskError: unknown task, no default model, or a model that can't do it.
         UntrainedHeadError: the model has no trained head for the task.
         SourceError, ConfigError, CheckpointError, TokenizerError: the model can't be loaded.
     """
     name, entry = find(task)
     task_class = entry.load()
+    check_call_options(task_class, call_options)
     where: dict[str, Any] = {
         "revision": revision,
         "token": token,
@@ -82,7 +87,8 @@ def pipeline(
         raise InputError("a model made in memory brings no tokenizer: pass tokenizer=")
     if not isinstance(tokenizer, Tokenizer):
         tokenizer = Tokenizer.from_pretrained(tokenizer, **where)
-    return task_class(model, tokenizer, options)
+    task_object = task_class(model, tokenizer, options)
+    return Preset(task_object, call_options) if call_options else task_object
 
 
 def _load(folder: Path, task_class: type[Task], engine: Literal["auto", "cpu", "torch"], dtype: str) -> PreTrainedModel:

@@ -43,9 +43,10 @@ def _blockwise(function: Callable[[Floats, Floats], None]) -> Callable[[Floats],
 
         def part(begin: int, end: int) -> None:
             scratch = np.empty(min(_BLOCK, end - begin), np.float32)
-            for at in range(begin, end, _BLOCK):
-                block = flat[at : min(at + _BLOCK, end)]
-                function(block, scratch[: block.size])
+            with np.errstate(over="ignore", invalid="ignore"):  # infinities and NaN pass through as in any engine
+                for at in range(begin, end, _BLOCK):
+                    block = flat[at : min(at + _BLOCK, end)]
+                    function(block, scratch[: block.size])
 
         in_parallel(part, flat.size, grain=4 * _BLOCK)
         return values

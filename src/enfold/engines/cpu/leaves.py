@@ -172,7 +172,7 @@ class Attend:
         in_parallel(part, len(batch.spans), grain=2)
         if trace.attentions:
             trace.attention(seen)
-        return mixed.reshape(len(mixed), -1)
+        return mixed.reshape(len(mixed), self.heads * self.head_size)
 
     def _by_head(self, array: Floats) -> Floats:
         return array.reshape(len(array), self.heads, self.head_size).transpose(1, 0, 2)

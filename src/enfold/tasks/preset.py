@@ -1,0 +1,47 @@
+"""A task with options that hold for every call: ``pipeline("ner", model, aggregation_strategy="simple")``."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from enfold.errors import InputError
+from enfold.tasks.base import Task
+
+__all__ = ["Preset", "check_call_options"]
+
+
+def check_call_options(task: type[Task], options: Mapping[str, Any]) -> None:
+    """Checks that the task's call takes these options by name.
+
+    Raises:
+        InputError: it does not; lists near names and those that it takes.
+    """
+    signature = inspect.signature(task.__call__)  # type: ignore[operator]
+    taken = [name for name, parameter in signature.parameters.items() if parameter.kind is parameter.KEYWORD_ONLY]
+    unknown = [name for name in options if name not in taken]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], taken, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        listed = ", ".join(map(repr, unknown))
+        raise InputError(f"{task.name} takes no option {listed}{hint}; its call takes {', '.join(taken) or 'none'}")
+
+
+class Preset:
+    """A task whose call has other defaults; everything else is the task's own."""
+
+    def __init__(self, task: Task, options: Mapping[str, Any]) -> None:
+        self.task = task
+        self.call_options = dict(options)
+
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        """Calls the task; what is given here comes before what was preset."""
+        return self.task(*inputs, **{**self.call_options, **options})  # type: ignore[operator]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.task, name)
+
+    def __repr__(self) -> str:
+        return f"{self.task!r} with {', '.join(f'{name}={value!r}' for name, value in self.call_options.items())}"
