@@ -6,9 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from enfold.engines.cpu import kernels
+from enfold.engines.cpu import kernels, threads
 from enfold.engines.cpu.threads import in_parallel
 from enfold.engines.torch.leaves import ACTIVATIONS
+
+
+@pytest.fixture(autouse=True)
+def several_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shares of the work even where the machine has one core."""
+    monkeypatch.setattr(threads, "available_cores", lambda: 4)
+
 
 SIZES = [0, 1, 7, 1 << 14, (1 << 14) + 3, 300_001]
 
@@ -84,9 +91,9 @@ def test_many_threads_may_use_the_pool() -> None:
         if not np.array_equal(kernels.gelu(values.copy()), expected):
             wrong.append(1)
 
-    threads = [threading.Thread(target=work) for _ in range(16)]
-    for thread in threads:
+    workers = [threading.Thread(target=work) for _ in range(16)]
+    for thread in workers:
         thread.start()
-    for thread in threads:
+    for thread in workers:
         thread.join()
     assert not wrong

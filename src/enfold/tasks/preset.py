@@ -19,7 +19,7 @@ def check_call_options(task: type[Task], options: Mapping[str, Any]) -> None:
     Raises:
         InputError: it does not; lists near names and those that it takes.
     """
-    signature = inspect.signature(task.__call__)  # type: ignore[operator]
+    signature = inspect.signature(task.__call__)
     taken = [name for name, parameter in signature.parameters.items() if parameter.kind is parameter.KEYWORD_ONLY]
     unknown = [name for name in options if name not in taken]
     if unknown:
