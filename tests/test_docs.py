@@ -91,10 +91,9 @@ def assert_prints(printed: str, expected: str) -> None:
     assert numbers[0] == pytest.approx(numbers[1], abs=0.01)
 
 
-def assert_raised(error: BaseException, expected: str) -> None:
-    pattern = ".*".join(re.escape(" ".join(part.split())) for part in expected.split("…"))
-    shown = " ".join(f"{type(error).__name__}: {error}".split())
-    assert re.fullmatch(pattern.replace(r"\ .*", r"\ ?.*").replace(r".*\ ", r".*\ ?"), shown), shown
+def assert_says(message: str, expected: str) -> None:
+    pattern = ".*".join(re.escape("".join(part.split())) for part in expected.split("…"))
+    assert re.fullmatch(pattern, "".join(message.split())), message
 
 
 def shape(value: Any) -> Any:
@@ -125,7 +124,7 @@ def run_python(block: Block, document: Path, names: dict[str, Any]) -> None:
     if block.outcome is None:
         return
     if raised:
-        assert_raised(raised, block.outcome)
+        assert_says(f"{type(raised).__name__}: {raised}", block.outcome)
     elif printed.getvalue():
         assert_prints(printed.getvalue(), block.outcome)
     else:
@@ -143,11 +142,10 @@ def run_commands(block: Block, folder: Path) -> None:
         done = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, env=environment)
         if expected.startswith("Error: "):
             assert done.returncode == 1
-            assert_prints(done.stderr, expected)
-            continue
-        assert done.returncode == 0, done.stderr
-        if expected:
-            assert_prints(done.stdout, expected)
+            assert_says(done.stderr, expected)
+        else:
+            assert done.returncode == 0, done.stderr
+            assert_prints(done.stdout, expected or done.stdout)
 
 
 @pytest.fixture
