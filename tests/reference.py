@@ -93,7 +93,7 @@ def _deberta(draw: random.Random) -> dict[str, Any]:
         "relative_attention": relative,
         "position_buckets": draw.choice([-1, 4, 8]),
         "max_relative_positions": draw.choice([-1, 6]),
-        "pos_att_type": draw.choice([["c2p", "p2c"], ["c2p"], ["p2c"], "p2c|c2p", []]),
+        "pos_att_type": draw.choice([["c2p", "p2c"], ["c2p"], ["p2c"], "p2c|c2p", []]) if relative else [],
         "share_att_key": draw.random() < 0.5,
         "norm_rel_ebd": draw.choice(["layer_norm", "none"]) if relative else "none",
         "position_biased_input": draw.random() < 0.5,

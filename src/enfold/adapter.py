@@ -6,18 +6,17 @@ It is the same for every engine; :class:`Ops` is what differs.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from enfold import wiring
 from enfold.arch import Architecture
+from enfold.config import Config
 from enfold.errors import InputError
+from enfold.heads import Head, HeadKind
 from enfold.outputs import ModelOutput
 from enfold.packing import Packed, position_ids, spans_of
 
-if TYPE_CHECKING:
-    from enfold.model import PreTrainedModel
-
-__all__ = ["CallInputs", "Ops", "call"]
+__all__ = ["CallInputs", "Callee", "Ops", "call"]
 
 Array = Any
 
@@ -60,6 +59,18 @@ class Ops(Protocol):
     lowest: float
 
 
+class Callee(Protocol):
+    """What of a model a call needs."""
+
+    config: Config
+    arch: Architecture
+    kind: HeadKind
+    head: Head
+
+    @property
+    def plan(self) -> wiring.Plan: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class CallInputs:
     """Arguments of a model call, as given."""
@@ -90,7 +101,7 @@ class _Collecting(wiring.Trace):
         self.probabilities.append(probabilities)
 
 
-def call(model: PreTrainedModel, ops: Ops, given: CallInputs) -> ModelOutput:
+def call(model: Callee, ops: Ops, given: CallInputs) -> ModelOutput:
     """One forward pass of padded inputs.
 
     Args:
@@ -199,7 +210,7 @@ def _check_bounds(arch: Architecture, ops: Ops, batch: Packed, longest: int) -> 
 
 
 def _fields(
-    model: PreTrainedModel, ops: Ops, hidden: Array, fields: dict[str, Array], mask: Array, choices: int
+    model: Callee, ops: Ops, hidden: Array, fields: dict[str, Array], mask: Array, choices: int
 ) -> dict[str, Array]:
     padded: dict[str, Array] = {}
     if model.kind in ("base", "encoder"):
@@ -216,7 +227,7 @@ def _fields(
     return padded
 
 
-def _loss(model: PreTrainedModel, ops: Ops, fields: dict[str, Array], mask: Array, given: CallInputs) -> Array | None:
+def _loss(model: Callee, ops: Ops, fields: dict[str, Array], mask: Array, given: CallInputs) -> Array | None:
     match model.kind:
         case "question-answering":
             if given.start_positions is None or given.end_positions is None:
@@ -281,7 +292,7 @@ def _check_labels(ops: Ops, labels: Array, count: int) -> None:
         )
 
 
-def _classification_loss(model: PreTrainedModel, ops: Ops, logits: Array, labels: Any) -> Array:
+def _classification_loss(model: Callee, ops: Ops, logits: Array, labels: Any) -> Array:
     """The kind of problem is the configuration's ``problem_type``, or inferred as the reference does."""
     count = logits.shape[-1]
     floating = ops.is_floating(labels)

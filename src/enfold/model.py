@@ -6,7 +6,7 @@ import logging
 import os
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -23,7 +23,6 @@ from enfold.errors import UntrainedHeadError
 from enfold.families import Family, family_of
 from enfold.heads import Head, HeadKind
 from enfold.layout import Leaf, layout, tensor_shapes
-from enfold.outputs import ModelOutput
 from enfold.packing import Packed
 
 __all__ = ["Blueprint", "PreTrainedModel", "initial_values"]
@@ -171,21 +170,57 @@ class PreTrainedModel:
             outputs["last_hidden_state"] = hidden
         return {name: outputs[name] for name in wanted}
 
-    def _call(
+    def forward(
         self,
-        inputs: CallInputs,
-        output_attentions: bool | None,
-        output_hidden_states: bool | None,
-        return_dict: bool | None,
-    ) -> ModelOutput | tuple[Any, ...]:
-        config = self.config
-        inputs = replace(
-            inputs,
-            output_attentions=config.output_attentions if output_attentions is None else output_attentions,
-            output_hidden_states=config.output_hidden_states if output_hidden_states is None else output_hidden_states,
+        input_ids: Any = None,
+        attention_mask: Any = None,
+        token_type_ids: Any = None,
+        position_ids: Any = None,
+        inputs_embeds: Any = None,
+        labels: Any = None,
+        next_sentence_label: Any = None,
+        sentence_order_label: Any = None,
+        start_positions: Any = None,
+        end_positions: Any = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> Any:
+        """One forward pass of padded inputs, with the arguments and fields that the field knows.
+
+        Args:
+            input_ids: (B, S); for multiple choice (B, C, S).
+            attention_mask: (B, S), 0 where there is padding; all 1 where absent.
+            token_type_ids: (B, S); all 0 where absent.
+            position_ids: (B, S) or (1, S), instead of counting.
+            inputs_embeds: (B, S, D) instead of ``input_ids``.
+            labels: what the head is trained for; -100 is ignored.
+            next_sentence_label: (B,), for pretraining heads.
+            sentence_order_label: what ALBERT calls it.
+            start_positions: (B,), for question answering.
+            end_positions: (B,), likewise.
+            output_attentions: adds ``attentions``, a (B, H, S, S) per layer.
+            output_hidden_states: adds ``hidden_states``, a (B, S, D) per layer and one before.
+            return_dict: False gives a tuple.
+
+        Raises:
+            InputError: shapes, ids, positions or labels that don't fit.
+        """
+        inputs = CallInputs(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            token_type_ids=token_type_ids,
+            position_ids=position_ids,
+            inputs_embeds=inputs_embeds,
+            labels=labels,
+            next_sentence_label=sentence_order_label if next_sentence_label is None else next_sentence_label,
+            start_positions=start_positions,
+            end_positions=end_positions,
+            output_attentions=_either(output_attentions, self.config.output_attentions),
+            output_hidden_states=_either(output_hidden_states, self.config.output_hidden_states),
         )
         output = call(self, self.ops, inputs)
-        return output if (config.return_dict if return_dict is None else return_dict) else output.to_tuple()
+        return output if _either(return_dict, self.config.return_dict) else output.to_tuple()
 
     def save_pretrained(
         self,
@@ -213,6 +248,10 @@ class PreTrainedModel:
         config = self.config.updated(architectures=[self.blueprint.class_name], dtype=kept)
         config = config.updated(**{UNTRAINED_KEY: list(self.untrained) or None})
         config.save_pretrained(folder)
+
+
+def _either(given: bool | None, configured: bool) -> bool:
+    return configured if given is None else given
 
 
 def initial_values(suffix: str, ndim: int) -> Literal["normal", "zeros", "ones"]:

@@ -18,7 +18,7 @@ from enfold.families.base import Family
 from enfold.heads import CLASS_SUFFIXES, Branch, Head, HeadKind
 from enfold.layout import Shape
 
-__all__ = ["Loaded", "load_tensors"]
+__all__ = ["Loaded", "clashes", "load_tensors"]
 
 _SHOWN = 12
 
@@ -113,20 +113,17 @@ def _foreign(family: Family, config: Config, kind: HeadKind, head: Head) -> set[
     kinds = [k for k in family.heads if family.class_name(k) == saved_as]
     if not kinds or kinds[0] == kind:
         return set()
-    saved = family.heads[kinds[0]].branches
-    return {
-        f"head.{index}.output"
-        for index, branch in enumerate(head.branches)
-        if any(_same_name(branch, other) and _meaning(branch) != _meaning(other) for other in saved)
-    }
+    saved = family.heads[kinds[0]]
+    return {f"head.{index}.output" for index, branch in enumerate(head.branches) if clashes(branch, saved)}
 
 
-def _same_name(one: Branch, other: Branch) -> bool:
-    return one.names.get("output") is not None and one.names.get("output") == other.names.get("output")
-
-
-def _meaning(branch: Branch) -> tuple[object, ...]:
-    return branch.select, branch.outputs
+def clashes(branch: Branch, saved: Head) -> bool:
+    """Whether a saved head's output has the name of this branch's, and another meaning."""
+    return any(
+        branch.names.get("output") == other.names.get("output") is not None
+        and (branch.select, branch.outputs) != (other.select, other.outputs)
+        for other in saved.branches
+    )
 
 
 def _within(tensor: str, leaves: set[str]) -> bool:

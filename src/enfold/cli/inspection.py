@@ -9,13 +9,14 @@ from typing import Any, TypeVar
 
 from enfold.arch import Architecture, Disentangled
 from enfold.checkpoint.files import Weights, open_weights, read_json
+from enfold.checkpoint.load import clashes
 from enfold.checkpoint.modules import Dense, Normalize, read_modules
 from enfold.checkpoint.names import canonical, checkpoint_names, is_known
 from enfold.checkpoint.sources import describe
 from enfold.config import UNTRAINED_KEY, Config
 from enfold.errors import EnfoldError
 from enfold.families import Family, config_of
-from enfold.heads import Head, HeadKind
+from enfold.heads import HeadKind
 from enfold.layout import Leaf, Linear, Shape, parameter_count, tensor_shapes
 from enfold.model import Blueprint
 from enfold.tokenization import Tokenizer
@@ -155,7 +156,11 @@ class Contents:
         for kind, head in self._family.heads.items():
             blueprint = Blueprint.of(self._config, kind)
             own = {name: shape for name, shape in _names(blueprint).items() if name not in wanted}
-            if not own or not own.keys() <= shapes.keys() or (saved and _clash(head, self._family.heads[saved])):
+            if (
+                not own
+                or not own.keys() <= shapes.keys()
+                or (saved and any(clashes(branch, self._family.heads[saved]) for branch in head.branches))
+            ):
                 continue
             self.heads.append(kind)
             self.main = blueprint if kind == saved else self.main
@@ -193,15 +198,6 @@ def _saved_kind(family: Family, config: Config) -> HeadKind | None:
     """The head that the checkpoint was saved with, by the class that its configuration names."""
     saved_as = (config.get("architectures") or [None])[0]
     return next((kind for kind in family.heads if family.class_name(kind) == saved_as), None)
-
-
-def _clash(one: Head, saved: Head) -> bool:
-    """Whether an output has the name of the saved head's, and another meaning: ``classifier`` of tokens or of texts."""
-    return any(
-        a.names.get("output") == b.names.get("output") is not None and (a.select, a.outputs) != (b.select, b.outputs)
-        for a in one.branches
-        for b in saved.branches
-    )
 
 
 def _memory(leaves: tuple[Leaf, ...]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from enfold.arch import Architecture, Disentangled, LearnedPositions
+from enfold.arch import Architecture, Disentangled
 from enfold.config import Config
 from enfold.errors import ConfigError
 from enfold.families import bert
@@ -14,13 +14,13 @@ from enfold.heads import Branch, Head, HeadKind
 def translate(config: Config) -> Architecture:
     """``pos_att_type`` is a list or, in the first files, ``"c2p|p2c"``; ``conv_kernel_size`` is in v2-xlarge alone."""
     require(config, conv_kernel_size=0, pooler_hidden_act="gelu", legacy=True)
+    if not config.relative_attention:
+        require(config, pos_att_type=[])  # the reference would then scale scores by kinds that it does not add
     arch = bert.translate(config)
-    biased = config.position_biased_input
-    width = config.embedding_size or config.hidden_size
     return replace(
         arch,
-        embedding_size=width,
-        positions=LearnedPositions(rows=config.max_position_embeddings) if biased else None,
+        embedding_size=config.embedding_size or config.hidden_size,
+        positions=arch.positions if config.position_biased_input else None,
         relative=_relative(config) if config.relative_attention else None,
         dropout=replace(arch.dropout, head=config.get("cls_dropout", config.hidden_dropout_prob)),
     )

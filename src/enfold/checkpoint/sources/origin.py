@@ -1,5 +1,6 @@
 """What can be said of a resolved folder: where it came from, which version, under which licence."""
 
+import importlib.metadata
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,10 +29,14 @@ def describe(folder: Path) -> Origin:
     repository = folder.parent.parent.name
     if folder.parent.name == "snapshots" and repository.startswith("models--"):
         return Origin("hub", repository.removeprefix("models--").replace("--", "/"), folder.name, licence)
+    plain = Origin("folder", folder.name, None, licence)
     for parent in folder.parents:
         if parent.name == "files" and (parent.parent / "wheel.json").is_file():
             return Origin("pypi", parent.parent.parent.name, parent.parent.name, licence)
-    return Origin("folder", folder.name, None, licence)
+        if next(parent.glob("*.dist-info"), None):  # an installed package
+            owners = importlib.metadata.packages_distributions().get(folder.relative_to(parent).parts[0])
+            return Origin("pypi", owners[0], importlib.metadata.version(owners[0]), licence) if owners else plain
+    return plain
 
 
 def card_license(folder: Path) -> str | None:

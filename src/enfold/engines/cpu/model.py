@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from enfold import wiring
-from enfold.adapter import CallInputs, Ops
+from enfold.adapter import Ops
 from enfold.checkpoint.load import Loaded
 from enfold.engines.cpu import ops
 from enfold.engines.cpu.leaves import Node, make_leaf
@@ -54,34 +54,9 @@ class CpuModel(PreTrainedModel):
         """Nothing changes: this engine never trains."""
         return self
 
-    def __call__(
-        self,
-        input_ids: Any = None,
-        attention_mask: Any = None,
-        token_type_ids: Any = None,
-        position_ids: Any = None,
-        inputs_embeds: Any = None,
-        labels: Any = None,
-        next_sentence_label: Any = None,
-        start_positions: Any = None,
-        end_positions: Any = None,
-        output_attentions: bool | None = None,
-        output_hidden_states: bool | None = None,
-        return_dict: bool | None = None,
-    ) -> Any:
-        """One forward pass; see :func:`enfold.adapter.call`. Arrays in and out are numpy's."""
-        inputs = CallInputs(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            token_type_ids=token_type_ids,
-            position_ids=position_ids,
-            inputs_embeds=inputs_embeds,
-            labels=labels,
-            next_sentence_label=next_sentence_label,
-            start_positions=start_positions,
-            end_positions=end_positions,
-        )
-        return self._call(inputs, output_attentions, output_hidden_states, return_dict)
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        """One forward pass; arrays in and out are numpy's."""
+        return self.forward(*inputs, **options)
 
     def __repr__(self) -> str:
         return f"{self.blueprint.class_name} on the CPU engine, {self.num_parameters():,} parameters"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from enfold import wiring
-from enfold.adapter import CallInputs, Ops
+from enfold.adapter import Ops
 from enfold.checkpoint.load import Loaded
 from enfold.engines.torch import ops
 from enfold.engines.torch.leaves import Leaf, Node, make_leaf
@@ -106,35 +106,6 @@ class TorchModel(PreTrainedModel, nn.Module):
             return {name: tensor.float().cpu().numpy() for name, tensor in outputs.items()}
         finally:
             self.train(training)
-
-    def forward(
-        self,
-        input_ids: Any = None,
-        attention_mask: Any = None,
-        token_type_ids: Any = None,
-        position_ids: Any = None,
-        inputs_embeds: Any = None,
-        labels: Any = None,
-        next_sentence_label: Any = None,
-        start_positions: Any = None,
-        end_positions: Any = None,
-        output_attentions: bool | None = None,
-        output_hidden_states: bool | None = None,
-        return_dict: bool | None = None,
-    ) -> Any:
-        """One forward pass; see :func:`enfold.adapter.call`."""
-        inputs = CallInputs(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            token_type_ids=token_type_ids,
-            position_ids=position_ids,
-            inputs_embeds=inputs_embeds,
-            labels=labels,
-            next_sentence_label=next_sentence_label,
-            start_positions=start_positions,
-            end_positions=end_positions,
-        )
-        return self._call(inputs, output_attentions, output_hidden_states, return_dict)
 
     def get_input_embeddings(self) -> nn.Module:
         """The word embeddings."""
