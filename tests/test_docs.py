@@ -20,6 +20,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -72,7 +73,7 @@ class Block:
 def blocks(document: Path) -> Iterator[Block]:
     text = document.read_text(encoding="utf-8")
     found = list(_FENCE.finditer(text))
-    for match, after in zip(found, [*found[1:], None], strict=True):
+    for match, after in zip_longest(found, found[1:]):
         below = after is not None and after["language"] == "text" and not text[match.end() : after.start()].strip()
         if not match["above"]:
             line = text.count("\n", 0, match.start("code")) + 1
@@ -138,7 +139,7 @@ def run_commands(block: Block, folder: Path) -> None:
             continue
         command, _, expected = part.removeprefix("$ ").partition("\n")
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        environment = {**os.environ, "PATH": path, "ENFOLD_OFFLINE": "1"}
+        environment = {**os.environ, "PATH": path}
         done = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, env=environment)
         if expected.startswith("Error: "):
             assert done.returncode == 1
@@ -150,11 +151,12 @@ def run_commands(block: Block, folder: Path) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder in which a document's code runs."""
+    """The folder in which a document's code runs, without network."""
     for name, tiny in FOLDERS.items():
         build(tiny, minilm(), tmp_path / name)
     (tmp_path / "bert-base-uncased").symlink_to(minilm())  # a bare BERT under the name that tutorials use
     shutil.copy(ROOT / "LICENSE", tmp_path / "LICENSE")
+    monkeypatch.setenv("ENFOLD_OFFLINE", "1")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
