@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from enfold.arch import Architecture
 
-__all__ = ["Packed", "pack", "position_ids", "token_budget_batches"]
+__all__ = ["Packed", "Share", "pack", "position_ids", "share_out", "spans_of", "token_budget_batches"]
 
 
 @dataclass(frozen=True)
@@ -60,14 +61,58 @@ def pack(arch: Architecture, ids: Sequence[NDArray[Any]], types: Sequence[NDArra
 
 
 def token_budget_batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Indices of consecutive sequences whose tokens together stay within ``budget`` (one alone may exceed it)."""
+    """Indices of consecutive sequences, in as few batches as keep within ``budget`` tokens, about equally full.
+
+    A sequence alone may exceed the budget. A last batch of a few tokens would keep one core busy and not the others.
+    """
+    total = sum(lengths)
+    goal = total / max(1, -(-total // budget))
     batch: list[int] = []
     tokens = 0
     for index, length in enumerate(lengths):
-        if batch and tokens + length > budget:
+        if batch and (tokens + length > budget or tokens + length / 2 > goal):
             yield batch
             batch, tokens = [], 0
         batch.append(index)
         tokens += length
     if batch:
         yield batch
+
+
+Integers = NDArray[np.int64]
+Share = tuple[Packed, Integers | None, Integers]
+"""Some sequences of a batch; the tokens of them that a head is wanted for, and where those stand among all wanted."""
+
+_LEAST_TOKENS = 32
+
+
+def share_out(batch: Packed, tokens: Integers | None, count: int) -> list[Share]:
+    """Cuts a batch of numpy arrays between sequences into at most ``count`` shares of about as many tokens.
+
+    Args:
+        batch: what is cut.
+        tokens: the tokens, (N,) of the whole batch, that a head is wanted for; None for all.
+        count: shares wanted; fewer where the batch is small.
+    """
+    total = len(batch.ids)
+    count = min(count, total // _LEAST_TOKENS, len(batch.spans))
+    goals = [total * index // count for index in range(1, count)] if count > 1 else []
+    cuts = sorted({int(np.abs(batch.starts - goal).argmin()) for goal in goals} - {0, len(batch.spans)})
+    if not cuts:
+        return [(batch, tokens, np.arange(0))]
+    return [_share(batch, tokens, first, last) for first, last in pairwise([0, *cuts, len(batch.spans)])]
+
+
+def _share(batch: Packed, tokens: Integers | None, first: int, last: int) -> Share:
+    begin, end = batch.spans[first][0], batch.spans[last - 1][1]
+    part = Packed(
+        ids=batch.ids[begin:end],
+        positions=batch.positions[begin:end],
+        types=batch.types[begin:end],
+        starts=batch.starts[first : last + 1] - begin,
+        spans=[(a - begin, b - begin) for a, b in batch.spans[first:last]],
+    )
+    if tokens is None:
+        return part, None, np.arange(0)
+    places = np.flatnonzero((tokens >= begin) & (tokens < end))
+    return part, tokens[places] - begin, places

@@ -15,9 +15,10 @@ from enfold.adapter import Ops
 from enfold.checkpoint.load import Loaded
 from enfold.engines.cpu import ops
 from enfold.engines.cpu.leaves import Node, make_leaf
+from enfold.engines.cpu.threads import available_cores, side_by_side
 from enfold.layout import tensor_shapes
 from enfold.model import Blueprint, PreTrainedModel, initial_values
-from enfold.packing import Packed
+from enfold.packing import Packed, share_out
 
 __all__ = ["CpuModel"]
 
@@ -48,7 +49,16 @@ class CpuModel(PreTrainedModel):
     def run(
         self, batch: Packed, *, fields: Sequence[str] = (), tokens: NDArray[np.int64] | None = None
     ) -> dict[str, NDArray[np.float32]]:
-        return self._run(batch, fields, tokens)
+        shares = share_out(batch, tokens, available_cores())
+        if len(shares) == 1:
+            return self._run(batch, fields, tokens)
+        results = side_by_side([partial(self._run, part, fields, chosen) for part, chosen, _ in shares])
+        joined = {name: np.concatenate([result[name] for result in results]) for name in results[0]}
+        if tokens is None:
+            return joined
+        order = np.argsort(np.concatenate([places for _, _, places in shares]), kind="stable")
+        whole = {branch.field for branch in self.head.branches if branch.select == "tokens"}
+        return {name: array[order] if name in whole else array for name, array in joined.items()}
 
     def eval(self) -> CpuModel:
         """Nothing changes: this engine never trains."""
