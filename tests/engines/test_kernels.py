@@ -17,7 +17,7 @@ def several_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "available_cores", lambda: 4)
 
 
-SIZES = [0, 1, 7, 1 << 14, (1 << 14) + 3, 300_001]
+SIZES = [0, 1, 7, 1 << 17, (1 << 17) + 3, 600_001]
 
 
 @pytest.mark.parametrize("size", SIZES)
