@@ -97,7 +97,7 @@ def make_model(config: Config, kind: HeadKind, engine: Engine = "torch") -> PreT
 
 def _check_engine(engine: str) -> None:
     if engine not in ("torch", "cpu"):
-        raise InputError(f"engine is {engine!r}, expected 'torch' or 'cpu'")
+        raise InputError(f"engine is {engine!r}, expected 'torch' or 'cpu' (a pipeline takes 'auto' too)")
     if engine == "torch" and importlib.util.find_spec("torch") is None:
         raise MissingDependencyError(
             "this class is a PyTorch module and torch is not installed: pip install 'enfold[train]', "

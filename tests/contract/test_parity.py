@@ -129,7 +129,10 @@ def labels_for(kind: str, reference: Reference) -> dict[str, torch.Tensor]:
         case "masked-lm":
             return {"labels": torch.where(reference.mask, ids, torch.tensor(-100))}
         case "pretraining":
-            second = "next_sentence_label" if reference.model.config.model_type == "bert" else "sentence_order_label"
+            order = "sop_logits" in [
+                branch.field for branch in FAMILIES[reference.model.config.model_type].heads[kind].branches
+            ]
+            second = "sentence_order_label" if order else "next_sentence_label"
             return {
                 "labels": torch.where(reference.mask, ids, torch.tensor(-100)),
                 second: torch.randint(0, 2, (rows,)),

@@ -24,7 +24,7 @@ class SentenceSimilarity(EmbeddingTask):
 
     >>> similarity = pipeline("sentence-similarity")                                      # doctest: +SKIP
     >>> similarity({"source_sentence": "A dog.", "sentences": ["A puppy.", "A tax."]})    # doctest: +SKIP
-    [0.8, 0.1]
+    [0.80, 0.27]
     """
 
     name = "sentence-similarity"

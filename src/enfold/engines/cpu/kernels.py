@@ -32,7 +32,9 @@ _GELU = tuple(
 )
 """tanh(x · P(x²)) = erf(x / √2) for |x| ≤ 6, where both are ±1 in float32; largest error of gelu 6e-7."""
 
-_BLOCK = 1 << 17  # floats: 512 kB. Smaller blocks are in a nearer cache, but hand over the interpreter's lock more often
+_BLOCK = (
+    1 << 17
+)  # floats: 512 kB. Smaller blocks are in a nearer cache, but hand over the interpreter's lock more often
 
 
 def _blockwise(function: Callable[[Floats, Floats], None]) -> Callable[[Floats], Floats]:
