@@ -28,7 +28,8 @@ def test_every_problem_is_listed_at_once() -> None:
         ({"model_type": "bertt"}, "did you mean bert"),
         ({"model_type": ["bert"]}, "model_type is"),
         ({"model_type": "bert", "hidden_size": True}, "hidden_size is True"),
-        ({"model_type": "bert", "layer_norm_eps": "1e-12"}, "expected a number"),
+        ({"model_type": "bert", "layer_norm_eps": "1e-12"}, "expected a finite number"),
+        ({"model_type": "bert", "layer_norm_eps": float("nan")}, "layer_norm_eps is nan"),
         ({"model_type": "bert", "num_labels": 0}, "num_labels is 0"),
         ({"model_type": "bert", "id2label": ["a"]}, "expected label ids"),
         ({"model_type": "bert", "id2label": {"0": "a", "2": "b"}}, "expected 0 to 1"),
@@ -45,6 +46,8 @@ def test_wrong_values_are_refused(values: dict, message: str) -> None:
     [
         ({"hidden_size": 25}, "hidden_size 25 is not a multiple of the number of attention heads"),
         ({"vocab_size": 0}, "vocab_size is 0"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers is 1000000000, expected 1 to 1000"),
+        ({"num_hidden_layers": -1}, "num_hidden_layers is -1"),
         ({"hidden_act": "cubic"}, "hidden_act is 'cubic', expected one of gelu"),
         ({"hidden_dropout_prob": 1.0}, "hidden dropout is 1.0"),
         ({"pad_token_id": 40_000}, "pad_token_id 40000 is outside"),

@@ -165,7 +165,8 @@ def _packed(arch: Architecture, ops: Ops, given: CallInputs) -> tuple[Packed, Ar
     lengths = ops.lengths(mask)
     if not lengths or not all(lengths):
         empty = [index for index, length in enumerate(lengths) if not length]
-        raise InputError(f"nothing to read: rows {empty or 'none'} of the batch have no token (attention_mask all 0)")
+        where = f"rows {empty} of the batch have no token (attention_mask all 0)" if empty else "the batch has no rows"
+        raise InputError(f"nothing to read: {where}")
     types = (
         ops.zeros_like(ids) if given.token_type_ids is None else ops.integers(given.token_type_ids, "token_type_ids")
     )

@@ -40,8 +40,9 @@ def _read_config(folder: Path) -> Config:
     path = folder / "config.json"
     if not path.is_file():
         raise SourceError(f"{folder} has no config.json: a model folder has config.json, weights and tokenizer files")
+    values = read_json(path, "the model's configuration")
     try:
-        return config_of(read_json(path, "the model's configuration"))
+        return config_of(values)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
 
@@ -100,8 +101,8 @@ def _check_engine(engine: str) -> None:
         raise InputError(f"engine is {engine!r}, expected 'torch' or 'cpu' (a pipeline takes 'auto' too)")
     if engine == "torch" and importlib.util.find_spec("torch") is None:
         raise MissingDependencyError(
-            "this class is a PyTorch module and torch is not installed: pip install 'enfold[train]', "
-            "or run it without torch with from_pretrained(..., engine='cpu')"
+            "the torch engine needs PyTorch, which is not installed: pip install torch (enfold's extra 'train'), "
+            "or run without torch: engine='cpu'"
         )
 
 

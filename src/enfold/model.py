@@ -92,12 +92,14 @@ class PreTrainedModel:
     blueprint: Blueprint
     stored_dtype: str
     _fresh_marks: dict[str, int]
+    _saved_untrained: bool
 
     def _adopt(self, blueprint: Blueprint, loaded: Loaded | None, source: Path | None) -> None:
         self.blueprint = blueprint
         self.config, self.arch, self.kind, self.head = blueprint.config, blueprint.arch, blueprint.kind, blueprint.head
         self.source = source
         self.stored_dtype = loaded.dtype if loaded else "float32"
+        self._saved_untrained = bool(loaded and loaded.untrained)
         self._fresh_marks = {
             name: self._mark(name)
             for name in tensor_shapes(blueprint.leaves)
@@ -132,7 +134,9 @@ class PreTrainedModel:
         """Raises UntrainedHeadError where the head was made fresh and nothing has trained it since."""
         untrained = self.untrained
         if untrained:
-            origin = f"the checkpoint {self.source} has no such head" if self.source else "it was not loaded"
+            saved_so = f"the checkpoint {self.source} was saved before its head was trained"
+            lacking = f"the checkpoint {self.source} has no such head" if self.source else "it was not loaded"
+            origin = saved_so if self._saved_untrained else lacking
             raise UntrainedHeadError(
                 f"this {self.blueprint.class_name} can't answer: its head ({', '.join(untrained)}) was made fresh, "
                 f"because {origin}, and was never trained. Train it (labels=…, outputs.loss.backward(), an "

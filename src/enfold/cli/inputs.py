@@ -95,6 +95,8 @@ def _is_file(argument: str) -> bool:
     Raises:
         InputError: it is a folder, or looks like a path of nothing.
     """
+    if not argument:  # an empty text, not the folder in which the command runs
+        return False
     path = Path(argument)
     try:
         if path.is_file():

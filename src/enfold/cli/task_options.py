@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -12,6 +11,7 @@ import click
 
 from enfold.cli.inputs import Given
 from enfold.errors import InputError
+from enfold.tasks.labels import split_labels
 
 __all__ = ["PLAIN", "RECORDS", "Record", "choose", "task_options"]
 
@@ -84,7 +84,7 @@ _RECORD_OPTIONS = {
 
 
 def _commas(value: str) -> list[str]:
-    return [part.strip() for part in re.split("[,，]", value) if part.strip()]
+    return split_labels(value)
 
 
 _TASK_OPTIONS = (

@@ -13,9 +13,8 @@ from enfold.heads import Branch, Head, HeadKind
 def translate(config: Config) -> Architecture:
     """Every depth runs the group of layers it falls in: albert-* v1 and v2 have one group of one layer."""
     require(config, inner_group_num=1)
-    depth, groups = config.num_hidden_layers, config.num_hidden_groups
     arch = bert.translate(config.updated(classifier_dropout=config.classifier_dropout_prob))
-    order = tuple(index * groups // depth for index in range(depth))
+    order = tuple(index * config.num_hidden_groups // arch.num_layers for index in range(arch.num_layers))
     return replace(arch, embedding_size=config.embedding_size, layer_order=order)
 
 

@@ -14,7 +14,7 @@ from enfold.config import Config
 from enfold.errors import ConfigError
 from enfold.heads import CLASS_SUFFIXES, Head, HeadKind
 
-__all__ = ["Family", "Names", "activation", "require", "sibling"]
+__all__ = ["Family", "Names", "activation", "depth", "require", "sibling"]
 
 Names = tuple[tuple[str, str], ...]
 """Pairs of a leaf's name and its name in checkpoints. ``{}`` stands for the layer's number; ``@`` for the base
@@ -30,6 +30,8 @@ _ACTIVATIONS: Mapping[str, Activation] = {
     "swish": "silu",
     "tanh": "tanh",
 }
+
+_MOST_LAYERS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +97,18 @@ def activation(config: Config, key: str) -> Activation:
     if name not in _ACTIVATIONS:
         raise ConfigError(f"{key} is {name!r}, expected one of {', '.join(_ACTIVATIONS)}")
     return _ACTIVATIONS[name]
+
+
+def depth(config: Config, key: str) -> int:
+    """How many layers ``config`` names; a count that no model has is refused before anything of its size is made.
+
+    Raises:
+        ConfigError: it is not between 1 and 1,000.
+    """
+    count: int = getattr(config, key)
+    if not 1 <= count <= _MOST_LAYERS:
+        raise ConfigError(f"{key} is {count}, expected 1 to {_MOST_LAYERS}")
+    return count
 
 
 def require(config: Config, **supported: Any) -> None:

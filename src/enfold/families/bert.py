@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from enfold.arch import Architecture, Dropout, LearnedPositions
 from enfold.config import Config
-from enfold.families.base import Family, activation, require
+from enfold.families.base import Family, activation, depth, require
 from enfold.heads import Branch, Head, HeadKind
 
 
@@ -18,7 +18,7 @@ def translate(config: Config) -> Architecture:
         hidden_size=config.hidden_size,
         num_heads=config.num_attention_heads,
         intermediate_size=config.intermediate_size,
-        layer_order=tuple(range(config.num_hidden_layers)),
+        layer_order=tuple(range(depth(config, "num_hidden_layers"))),
         max_length=config.max_position_embeddings,
         type_vocab_size=config.type_vocab_size,
         pad_token_id=config.pad_token_id,

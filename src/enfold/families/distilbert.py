@@ -5,7 +5,7 @@ from typing import Literal
 
 from enfold.arch import Architecture, Dropout, LearnedPositions
 from enfold.config import Config
-from enfold.families.base import Family, activation
+from enfold.families.base import Family, activation, depth
 from enfold.heads import Branch, Head, HeadKind
 
 
@@ -16,7 +16,7 @@ def translate(config: Config) -> Architecture:
         hidden_size=config.dim,
         num_heads=config.n_heads,
         intermediate_size=config.hidden_dim,
-        layer_order=tuple(range(config.n_layers)),
+        layer_order=tuple(range(depth(config, "n_layers"))),
         max_length=config.max_position_embeddings,
         pad_token_id=config.pad_token_id,
         activation=activation(config, "activation"),

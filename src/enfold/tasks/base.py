@@ -208,7 +208,9 @@ class Task:
             return outputs if keep is None else map(keep, batch, outputs)
 
         with track(self.name, total, self.options.progress) as advance:
-            while chunk := list(islice(source, _CHUNK)):
+            size = _CHUNK if total is not None else 1
+            while chunk := list(islice(source, size)):
+                size = min(2 * size, _CHUNK)  # the first records of a stream come early, later ones in full batches
                 windows = encode(chunk)
                 flat = [window for each in windows for window in each]
                 outputs = iter(self._outputs(flat, run, advance, len(chunk) / max(1, len(flat))))

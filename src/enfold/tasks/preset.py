@@ -13,6 +13,22 @@ from enfold.tasks.base import Task
 __all__ = ["Preset", "check_call_options"]
 
 
+_KNOWN_ELSEWHERE = {
+    "batch_size": "batches are cut by token_budget=",
+    "device": "engine='torch' takes a GPU where there is one, engine='cpu' needs no torch",
+    "device_map": "engine='torch' takes a GPU where there is one",
+    "framework": "engine= chooses between 'torch' and 'cpu'",
+    "grouped_entities": "aggregation_strategy='simple' groups entities",
+    "max_length": "the model's limit holds; long= says what becomes of longer texts",
+    "return_all_scores": "top_k=None returns all",
+    "torch_dtype": "it is called dtype=",
+    "truncation": "long='truncate' cuts long texts and counts what was cut",
+    "trust_remote_code": "no code of a repository is ever run",
+    "use_fast": "there is one implementation of tokenizers",
+}
+"""Options of the reference's pipelines, and what stands for them here."""
+
+
 def check_call_options(task: type[Task], options: Mapping[str, Any]) -> None:
     """Checks that the task's call takes these options by name.
 
@@ -24,7 +40,8 @@ def check_call_options(task: type[Task], options: Mapping[str, Any]) -> None:
     unknown = [name for name in options if name not in taken]
     if unknown:
         near = difflib.get_close_matches(unknown[0], taken, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
+        meant = _KNOWN_ELSEWHERE.get(unknown[0]) or (f"did you mean {near[0]}?" if near else "")
+        hint = f" ({meant})" if meant else ""
         listed = ", ".join(map(repr, unknown))
         raise InputError(f"{task.name} takes no option {listed}{hint}; its call takes {', '.join(taken) or 'none'}")
 

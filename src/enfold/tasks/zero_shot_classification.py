@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from enfold.errors import InputError, TaskError
 from enfold.model import PreTrainedModel
 from enfold.tasks.base import Fields, Options, Task, check_text, respond
+from enfold.tasks.labels import split_labels
 from enfold.tasks.scores import softmax
 from enfold.tasks.text_classification import weighted_mean
 from enfold.tokenization import Encoded, Tokenizer
@@ -111,7 +112,7 @@ def _inference_labels(labels: dict[int, str]) -> tuple[int, int]:
 
 
 def _as_labels(given: str | Sequence[str]) -> list[str]:
-    labels = [label.strip() for label in given.split(",") if label.strip()] if isinstance(given, str) else list(given)
+    labels = split_labels(given) if isinstance(given, str) else list(given)
     if not labels or not all(isinstance(label, str) and label.strip() for label in labels):
         raise InputError(f"candidate_labels is {given!r:.80}, expected labels: a list, or a text with commas between")
     return labels

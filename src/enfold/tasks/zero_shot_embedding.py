@@ -11,6 +11,7 @@ import numpy as np
 from enfold.errors import InputError
 from enfold.tasks.base import respond
 from enfold.tasks.embed import EmbeddingTask, check_texts
+from enfold.tasks.labels import split_labels
 from enfold.tasks.pooling import normalized
 from enfold.tasks.scores import softmax
 
@@ -81,7 +82,7 @@ class ZeroShotByEmbedding(EmbeddingTask):
 
 
 def _labels(given: str | Sequence[str]) -> list[str]:
-    labels = [label.strip() for label in given.split(",")] if isinstance(given, str) else list(given)
+    labels = split_labels(given) if isinstance(given, str) else list(given)
     wrong = [label for label in labels if not isinstance(label, str) or not label.strip()]
     twice = [label for label in dict.fromkeys(labels) if labels.count(label) > 1]
     if not labels or wrong or twice:

@@ -1,5 +1,6 @@
 """Local folders, what is none of the three forms, and what can be said of a folder."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -66,9 +67,10 @@ def test_resolving_a_folder_loads_no_heavy_library() -> None:
     assert done.stdout.strip() == "set()"
 
 
-def test_a_folder_describes_itself() -> None:
-    origin = describe(minilm())
-    assert (origin.form, origin.name, origin.version, origin.license) == ("folder", "model", None, "apache-2.0")
+def test_a_folder_describes_itself(tmp_path: Path) -> None:
+    shutil.copy(minilm() / "README.md", tmp_path)
+    origin = describe(tmp_path)
+    assert (origin.form, origin.name, origin.version, origin.license) == ("folder", tmp_path.name, None, "apache-2.0")
 
 
 @pytest.mark.parametrize(
