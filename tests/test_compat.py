@@ -199,6 +199,8 @@ def test_a_loss_without_labels_says_what_to_hand_over(base: Path) -> None:
     assert not output.loss and output.loss == None and "loss" not in output  # noqa: E711
     with pytest.raises(InputError, match=r"called without labels.*labels=torch.tensor"):
         output.loss.backward()
+    with pytest.raises(InputError, match="no loss to compute with"):
+        _ = 0.0 + output.loss
 
 
 @pytest.mark.parametrize("engine", ["torch", "cpu"])
@@ -241,3 +243,149 @@ def test_the_real_checkpoint_says_what_it_left_out(caplog: pytest.LogCaptureFixt
     assert model.untrained == () and not caplog.records
     assert model.num_parameters() == 22_713_216
     assert model.config.num_hidden_layers == 6
+
+
+def test_fields_that_are_set_are_set_everywhere(base: Path) -> None:
+    output = enfold.BertModel.from_pretrained(base, engine="cpu")([[1, 2]])
+    output.pooler_output = 5
+    assert output["pooler_output"] == output[1] == 5
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_question_answering_pads_in_half_precision(dtype: str, tmp_path: Path) -> None:
+    reference = make_reference("bert", "question-answering", 0, tmp_path)
+    model = enfold.AutoModelForQuestionAnswering.from_pretrained(tmp_path, dtype=dtype)
+    assert model(**reference.inputs).start_logits.shape == reference.mask.shape
+
+
+def test_answers_on_padding_are_ignored(tmp_path: Path) -> None:
+    reference = make_reference("bert", "question-answering", 0, tmp_path)
+    reference.inputs["attention_mask"][1, 1:] = 0
+    ends = {"start_positions": torch.tensor([1, 0, 0, 0]), "end_positions": torch.tensor([1, 2, 0, 0])}
+    for engine in ("torch", "cpu"):
+        inputs = {k: v if engine == "torch" else v.numpy() for k, v in {**reference.inputs, **ends}.items()}
+        loss = enfold.AutoModelForQuestionAnswering.from_pretrained(tmp_path, engine=engine)(**inputs).loss
+        assert float(loss.detach() if engine == "torch" else loss) < 50
+
+
+@pytest.mark.parametrize("engine", ["torch", "cpu"])
+def test_indices_below_zero_are_refused(base: Path, engine: str) -> None:
+    model = enfold.BertForSequenceClassification.from_pretrained(base, engine=engine)
+    with pytest.raises(InputError, match="position_ids go down to -1"):
+        model([[1, 2]], position_ids=[[-1, 0]])
+    with pytest.raises(InputError, match="labels range from -100 to 1"):
+        model([[1], [2], [3]], labels=[-100, -1, 1])
+
+
+def test_holes_are_refused_where_distances_count(tmp_path: Path) -> None:
+    make_reference("mpnet", "base", 0, tmp_path)
+    model = enfold.AutoModel.from_pretrained(tmp_path, engine="cpu")
+    with pytest.raises(InputError, match="zeros between ones"):
+        model([[3, 4, 5]], attention_mask=[[1, 0, 1]])
+
+
+def test_models_without_a_position_table_read_longer_texts(tmp_path: Path) -> None:
+    settings = {"position_biased_input": False, "relative_attention": True, "max_position_embeddings": 30}
+    reference = make_reference("deberta-v2", "base", 0, tmp_path, **settings)
+    ids = torch.randint(2, reference.model.config.vocab_size, (1, 50))
+    with torch.no_grad():
+        theirs = reference.model(ids).last_hidden_state
+        ours = enfold.AutoModel.from_pretrained(tmp_path)(ids).last_hidden_state
+    assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+def test_a_bias_stored_under_its_other_name_is_found(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    reference = make_reference("bert", "masked-lm", 0, tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    tensors["cls.predictions.decoder.bias"] = tensors.pop("cls.predictions.bias")
+    save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
+    model = enfold.AutoModelForMaskedLM.from_pretrained(tmp_path)
+    assert model.untrained == ()
+    with torch.no_grad():
+        ours = model(**reference.inputs).logits[reference.mask]
+    assert torch.allclose(ours, reference.outputs().logits[reference.mask], atol=1e-5)
+
+
+def test_a_tensor_stored_twice_is_refused(base: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(base / "model.safetensors")
+    tensors["bert.embeddings.word_embeddings.weight"] = torch.zeros(100, 24)
+    save_file(tensors, base / "model.safetensors", {"format": "pt"})
+    with pytest.raises(TensorMismatchError, match=r"twice .*word_embeddings.weight"):
+        enfold.AutoModel.from_pretrained(base, engine="cpu")
+
+
+def test_casting_does_not_look_like_training(base: Path) -> None:
+    model = enfold.BertForSequenceClassification.from_pretrained(base, dtype="bfloat16")
+    assert model.untrained == ("classifier.weight", "classifier.bias")
+
+
+def test_training_a_part_of_a_fresh_head_is_enough(tmp_path: Path) -> None:
+    make_reference("roberta", "base", 0, tmp_path)
+    model = enfold.AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    assert len(model.untrained) == 4
+    with torch.no_grad():
+        getattr(model.tree.head, "0").output.weight.add_(1.0)
+    assert model.untrained == ()
+
+
+def test_trained_values_are_not_rounded_to_the_stored_type(tmp_path: Path) -> None:
+    reference = make_reference("bert", "base", 0, tmp_path / "theirs")
+    reference.model.to(torch.bfloat16).save_pretrained(tmp_path / "theirs")
+    model = enfold.AutoModel.from_pretrained(tmp_path / "theirs")
+    with torch.no_grad():
+        model.get_input_embeddings().weight.mul_(1.001)
+    model.save_pretrained(tmp_path / "ours")
+    again = enfold.AutoModel.from_pretrained(tmp_path / "ours")
+    assert torch.equal(again.get_input_embeddings().weight, model.get_input_embeddings().weight)
+
+
+def test_parameters_that_would_be_lost_are_named(base: Path, tmp_path: Path) -> None:
+    model = enfold.BertModel.from_pretrained(base)
+    model.extra = torch.nn.Linear(24, 2)
+    with pytest.raises(enfold.errors.CheckpointError, match=r"extra.weight, extra.bias"):
+        model.save_pretrained(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_failed_save_leaves_the_folder_as_it_was(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {path.name: path.read_bytes() for path in base.iterdir()}
+    model = enfold.BertForSequenceClassification.from_pretrained(base, num_labels=5)
+    monkeypatch.setattr(type(model.config), "save_pretrained", lambda self, folder: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        model.save_pretrained(base)
+    assert {path.name: path.read_bytes() for path in base.iterdir()} == before
+
+
+def test_replaced_leaves_are_what_runs(base: Path) -> None:
+    model = enfold.BertForSequenceClassification.from_pretrained(base)
+    ids = torch.tensor([[5, 6]])
+    assert model(ids).logits.shape == (1, model.num_labels)
+    getattr(model.tree.head, "0").output = torch.nn.Linear(24, 7)
+    assert model(ids).logits.shape == (1, 7)
+
+
+def test_answering_beside_training_changes_no_mode(base: Path) -> None:
+    from enfold.packing import pack
+
+    model = enfold.BertModel.from_pretrained(base)
+    batch = pack(model.arch, [np.array([5, 6, 7])])
+    expected = model.run(batch, fields=("last_hidden_state",))["last_hidden_state"]
+    model.train()
+    model.tree.embeddings.eval()
+    assert np.array_equal(model.run(batch, fields=("last_hidden_state",))["last_hidden_state"], expected)
+    assert model.training and not model.tree.embeddings.training
+
+
+@pytest.mark.parametrize("engine", ["torch", "cpu"])
+@pytest.mark.parametrize("model_type", ["bert", "mpnet"])
+def test_models_pickle(model_type: str, engine: str, tmp_path: Path) -> None:
+    make_reference(model_type, "base", 0, tmp_path)
+    model = enfold.AutoModel.from_pretrained(tmp_path, engine=engine)
+    twin = pickle.loads(pickle.dumps(model))
+    ids = torch.tensor([[5, 6, 7]])
+    a, b = (each(ids if engine == "torch" else ids.numpy())[0] for each in (model, twin))
+    assert np.array_equal(a.detach() if engine == "torch" else a, b.detach() if engine == "torch" else b)

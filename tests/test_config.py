@@ -49,7 +49,7 @@ def test_wrong_values_are_refused(values: dict, message: str) -> None:
         ({"num_hidden_layers": 10**9}, "num_hidden_layers is 1000000000, expected 1 to 1000"),
         ({"num_hidden_layers": -1}, "num_hidden_layers is -1"),
         ({"hidden_act": "cubic"}, "hidden_act is 'cubic', expected one of gelu"),
-        ({"hidden_dropout_prob": 1.0}, "hidden dropout is 1.0"),
+        ({"hidden_dropout_prob": 1.0}, "embeddings dropout is 1.0"),
         ({"pad_token_id": 40_000}, "pad_token_id 40000 is outside"),
         ({"position_embedding_type": "relative_key"}, "position_embedding_type = 'relative_key'"),
         ({"is_decoder": True}, "is_decoder = True"),
@@ -85,6 +85,17 @@ def test_labels_by_name_and_number() -> None:
     config.num_labels = 5
     assert config.id2label[4] == "LABEL_4"
     assert config.updated(id2label={0: "one"}).num_labels == 1
+
+
+def test_a_refused_value_is_not_taken() -> None:
+    config = enfold.BertConfig()
+    with pytest.raises(ConfigError, match="hidden_size is 'x'"):
+        config.hidden_size = "x"
+    assert config.hidden_size == 768
+    twin = copy.copy(config)
+    twin.num_labels = 5
+    assert config.num_labels == 2
+    assert enfold.RobertaConfig.from_dict({"eos_token_id": None}).eos_token_id is None
 
 
 def test_known_names_are_aliases() -> None:

@@ -35,6 +35,9 @@ class Ops(Protocol):
     def lengths(self, mask: Array) -> list[int]:
         """True values of each row."""
 
+    def rows(self, mask: Array) -> Array:
+        """(B,) 0, 1, 2 …"""
+
     def starts(self, lengths: list[int], like: Array) -> Array:
         """(B + 1,) cumulated lengths."""
 
@@ -56,7 +59,8 @@ class Ops(Protocol):
     def bounds(self, values: Array) -> tuple[int, int]:
         """Smallest and largest value."""
 
-    lowest: float
+    def lowest(self, values: Array) -> float:
+        """The smallest number of its type."""
 
 
 class Callee(Protocol):
@@ -167,6 +171,11 @@ def _packed(arch: Architecture, ops: Ops, given: CallInputs) -> tuple[Packed, Ar
         empty = [index for index, length in enumerate(lengths) if not length]
         where = f"rows {empty} of the batch have no token (attention_mask all 0)" if empty else "the batch has no rows"
         raise InputError(f"nothing to read: {where}")
+    if arch.relative is not None and _has_holes(mask):
+        raise InputError(
+            "attention_mask has zeros between ones, which a model of relative distances can't read: "
+            "leave those tokens out of input_ids"
+        )
     types = (
         ops.zeros_like(ids) if given.token_type_ids is None else ops.integers(given.token_type_ids, "token_type_ids")
     )
@@ -190,9 +199,18 @@ def _packed(arch: Architecture, ops: Ops, given: CallInputs) -> tuple[Packed, Ar
     return batch, mask
 
 
+def _has_holes(mask: Array) -> bool:
+    """Whether a row's ones are in more than one piece."""
+    begins = mask[:, 1:] & ~mask[:, :-1]
+    return bool((begins.sum(1) + mask[:, 0] > 1).any())
+
+
 def _check_bounds(arch: Architecture, ops: Ops, batch: Packed, longest: int) -> None:
     rows = arch.positions.rows if arch.positions else 0
-    if longest > arch.max_length or (rows and ops.bounds(batch.positions)[1] >= rows):
+    lowest, highest = ops.bounds(batch.positions)
+    if lowest < 0:
+        raise InputError(f"position_ids go down to {lowest}, expected 0 or more")
+    if rows and (longest > arch.max_length or highest >= rows):
         raise InputError(
             f"a sequence of {max(longest, arch.max_length + 1)} tokens (padding included) is over this model's limit "
             f"of {arch.max_length}: call the tokenizer with truncation=True, max_length={arch.max_length}, or use a "
@@ -221,8 +239,8 @@ def _fields(
         if branch.select == "first":
             padded[branch.field] = values.reshape(-1, choices) if choices else values
         elif model.kind == "question-answering":
-            padded["start_logits"] = ops.scatter(values[:, 0], mask, ops.lowest)
-            padded["end_logits"] = ops.scatter(values[:, 1], mask, ops.lowest)
+            padded["start_logits"] = ops.scatter(values[:, 0], mask, ops.lowest(values))
+            padded["end_logits"] = ops.scatter(values[:, 1], mask, ops.lowest(values))
         else:
             padded[branch.field] = ops.scatter(values, mask, 0.0)
     return padded
@@ -233,9 +251,8 @@ def _loss(model: Callee, ops: Ops, fields: dict[str, Array], mask: Array, given:
         case "question-answering":
             if given.start_positions is None or given.end_positions is None:
                 return None
-            length = mask.shape[1]
             pairs = (("start_logits", given.start_positions), ("end_logits", given.end_positions))
-            parts = [ops.cross_entropy(fields[name], _span_labels(ops, values, length)) for name, values in pairs]
+            parts = [ops.cross_entropy(fields[name], _span_labels(ops, values, mask)) for name, values in pairs]
             return (parts[0] + parts[1]) / 2
         case "pretraining":
             names = [branch.field for branch in model.head.branches]
@@ -258,11 +275,13 @@ def _loss(model: Callee, ops: Ops, fields: dict[str, Array], mask: Array, given:
             raise InputError(f"a {model.kind} model has no loss: it takes no labels")
 
 
-def _span_labels(ops: Ops, values: Any, length: int) -> Array:
-    """Positions outside the row are ignored, as for answers that were cut off."""
-    labels = ops.integers(values, "start_positions and end_positions")
-    labels = labels.reshape(-1)
-    outside = (labels < 0) | (labels >= length)
+def _span_labels(ops: Ops, values: Any, mask: Array) -> Array:
+    """Positions outside the row, or on its padding, are ignored, as for answers that were cut off."""
+    labels = ops.integers(values, "start_positions and end_positions").reshape(-1)
+    if len(labels) != len(mask):
+        raise InputError(f"there are {len(labels)} start or end positions for {len(mask)} rows")
+    outside = (labels < 0) | (labels >= mask.shape[1])
+    outside = outside | ~mask[ops.rows(mask), labels * ~outside]
     return labels * ~outside + outside * -100
 
 
@@ -286,7 +305,7 @@ def _row_loss(ops: Ops, logits: Array, labels: Any) -> Array:
 
 def _check_labels(ops: Ops, labels: Array, count: int) -> None:
     low, high = ops.bounds(labels)
-    if high >= count or (low < 0 and low != -100):
+    if high >= count or bool(((labels < 0) & (labels != -100)).any()):
         raise InputError(
             f"labels range from {low} to {high}, and the head has {count}: expected 0 to {count - 1} "
             f"(-100 is ignored); load the model with num_labels={max(high + 1, count)} if there are more"

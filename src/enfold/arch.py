@@ -77,11 +77,22 @@ Relative = RelativeBias | Disentangled
 
 @dataclass(frozen=True, kw_only=True)
 class Dropout:
-    """Probabilities of dropping, while training only."""
+    """Probabilities of dropping, while training only.
 
-    hidden: float = 0.0
+    ``attention`` falls on attention's probabilities, ``attention_output`` and ``feed_forward`` on what a sublayer adds
+    to the residual stream.
+    """
+
+    embeddings: float = 0.0
     attention: float = 0.0
+    attention_output: float = 0.0
+    feed_forward: float = 0.0
     head: float = 0.0
+
+    @classmethod
+    def of(cls, hidden: float, *, attention: float, head: float) -> Dropout:
+        """One rate for all hidden states, as most families have it."""
+        return cls(embeddings=hidden, attention=attention, attention_output=hidden, feed_forward=hidden, head=head)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +159,7 @@ class Architecture:
             problems.append(f"pad_token_id {self.pad_token_id} is outside the vocabulary of {self.vocab_size}")
         if self.norm_eps <= 0:
             problems.append(f"the norm's epsilon is {self.norm_eps}, expected more than 0")
-        for name in ("hidden", "attention", "head"):
+        for name in Dropout.__dataclass_fields__:
             rate = getattr(self.dropout, name)
             if not 0 <= rate < 1:
                 problems.append(f"{name} dropout is {rate}, expected 0 or more and less than 1")

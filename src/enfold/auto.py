@@ -123,5 +123,6 @@ def _cast(model: PreTrainedModel, engine: Engine, dtype: str) -> PreTrainedModel
         import torch
 
         cast: PreTrainedModel = model.to(getattr(torch, dtype))  # type: ignore[attr-defined]
+        cast._mark_fresh(cast._fresh_marks)
         return cast
     return model

@@ -37,7 +37,7 @@ _COMMON: Mapping[str, Any] = {
 """Keys that every family has, with their defaults."""
 
 
-_NULLABLE = {"pad_token_id", *_COMMON}
+_NULLABLE = {"pad_token_id", "bos_token_id", "eos_token_id", *_COMMON}
 """Keys that files set to null although their default is not."""
 
 
@@ -141,11 +141,13 @@ class Config:
         raise AttributeError(f"a {self._values['model_type']} configuration has no {name!r}{hint}")
 
     def __setattr__(self, name: str, value: Any) -> None:
+        changed = copy.copy(self)  # checked before it is taken
         if name in ("num_labels", "id2label"):
             for key in ("num_labels", "id2label", "label2id"):
-                self._values.pop(key, None)
-        self._values[self._aliases.get(name, name)] = value
-        self._check()
+                changed._values.pop(key, None)
+        changed._values[self._aliases.get(name, name)] = value
+        changed._check()
+        object.__setattr__(self, "_values", changed._values)
 
     def get(self, name: str, default: Any = None) -> Any:
         """The value of ``name``, or ``default`` where neither file nor family has one."""
@@ -165,7 +167,6 @@ class Config:
             listed = ", ".join(f"{n!r}" + (f" (near: {', '.join(near[n])})" if near[n] else "") for n in unknown)
             raise ConfigError(f"unknown configuration or loading options for a {self.model_type} model: {listed}")
         result = copy.copy(self)
-        object.__setattr__(result, "_values", copy.deepcopy(self._values))
         if {"num_labels", "id2label"} & set(changes):
             for key in ("num_labels", "id2label", "label2id"):
                 result._values.pop(key, None)
@@ -205,8 +206,13 @@ class Config:
     def __repr__(self) -> str:
         return f"Config {self.to_json_string()}"
 
+    def __copy__(self) -> Config:
+        result = object.__new__(Config)
+        result.__dict__.update(self.__dict__, _values=copy.deepcopy(self._values))
+        return result
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Config:
-        return self.updated()
+        return copy.copy(self)
 
 
 def _mismatch(value: Any, default: Any) -> str | None:

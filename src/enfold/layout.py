@@ -180,7 +180,7 @@ def _embeddings(arch: Architecture) -> Iterator[Leaf]:
         width=width,
         eps=arch.norm_eps,
         placement="after",
-        dropout_after=arch.dropout.hidden,
+        dropout_after=arch.dropout.embeddings,
     )
     if width != arch.hidden_size:
         yield Linear(name="embeddings.project", inputs=width, outputs=arch.hidden_size)
@@ -240,7 +240,7 @@ def _joins(arch: Architecture) -> Iterator[Leaf]:
             width=arch.hidden_size,
             eps=arch.norm_eps,
             placement=arch.norm_placement,
-            dropout=arch.dropout.hidden,
+            dropout=arch.dropout.attention_output if sublayer.endswith("attention") else arch.dropout.feed_forward,
         )
 
 

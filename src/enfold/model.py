@@ -18,8 +18,9 @@ from enfold.adapter import CallInputs, Ops, call
 from enfold.arch import Architecture
 from enfold.checkpoint.load import Loaded, load_tensors
 from enfold.checkpoint.names import checkpoint_names, duplicate_names
+from enfold.checkpoint.tensors import TensorView, narrow
 from enfold.config import UNTRAINED_KEY, Config
-from enfold.errors import UntrainedHeadError
+from enfold.errors import CheckpointError, UntrainedHeadError
 from enfold.families import Family, family_of
 from enfold.heads import Head, HeadKind
 from enfold.layout import Leaf, layout, tensor_shapes
@@ -100,11 +101,15 @@ class PreTrainedModel:
         self.source = source
         self.stored_dtype = loaded.dtype if loaded else "float32"
         self._saved_untrained = bool(loaded and loaded.untrained)
-        self._fresh_marks = {
-            name: self._mark(name)
+        self._mark_fresh(
+            name
             for name in tensor_shapes(blueprint.leaves)
             if name.startswith("head.") and (loaded is None or name in loaded.fresh or name in loaded.untrained)
-        }
+        )
+
+    def _mark_fresh(self, names: Iterable[str]) -> None:
+        """Remembers the values of untrained tensors, to see later whether something trained them."""
+        self._fresh_marks = {name: self._mark(name) for name in names}
 
     @property
     def plan(self) -> wiring.Plan:
@@ -120,9 +125,13 @@ class PreTrainedModel:
 
     @property
     def untrained(self) -> tuple[str, ...]:
-        """Names, as in checkpoints, of head tensors that were made fresh and have not changed since."""
-        names = [name for name, mark in self._fresh_marks.items() if self._mark(name) == mark]
-        return tuple(self._checkpoint_names(names).values())
+        """Names, as in checkpoints, of head tensors that were made fresh, none of which has changed since.
+
+        One that changed is enough: whoever trains a classifier may leave a fresh pooler as it is.
+        """
+        marks = self._fresh_marks
+        unchanged = all(self._mark(name) == mark for name, mark in marks.items())
+        return tuple(self._checkpoint_names(marks).values()) if unchanged else ()
 
     def _checkpoint_names(self, names: Iterable[str]) -> dict[str, str]:
         family = self.blueprint.family
@@ -238,20 +247,47 @@ class PreTrainedModel:
         Args:
             folder: made where it is missing.
             max_shard_size: bytes, or a text such as ``"2GB"``; a larger model is written in shards with an index.
-            dtype: the type to store, by default the one that the checkpoint was stored in.
+            dtype: the type to store, by default the one that the checkpoint was stored in, as long as it holds every
+                value exactly, and float32 otherwise.
+
+        Raises:
+            CheckpointError: parameters were added to the model that its layout does not know.
         """
+        from enfold.checkpoint.files import atomic_folder
         from enfold.checkpoint.safetensors import write_sharded
 
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        kept: Any = self.stored_dtype if dtype == "stored" else dtype
+        unknown = self.unknown_parameters()
+        if unknown:
+            raise CheckpointError(
+                f"this model has parameters that no {self.blueprint.class_name} has and that would be lost: "
+                f"{', '.join(unknown)}. Save them from model.state_dict(), or keep them in a module of their own"
+            )
+        kept: Any = self._lossless_dtype() if dtype == "stored" else dtype
         names = self._checkpoint_names(tensor_shapes(self.blueprint.leaves))
         tensors = {theirs: (self.tensor(ours), kept) for ours, theirs in names.items()}
         tensors |= {theirs: (self.tensor(ours), kept) for theirs, ours in duplicate_names(self.head, names).items()}
-        write_sharded(folder, tensors, max_shard_size=max_shard_size)
         config = self.config.updated(architectures=[self.blueprint.class_name], dtype=kept)
         config = config.updated(**{UNTRAINED_KEY: list(self.untrained) or None})
-        config.save_pretrained(folder)
+        config = config.updated(torch_dtype=None) if "torch_dtype" in config else config
+        with atomic_folder(folder, replaces=("model*.safetensors", "model.safetensors.index.json")) as aside:
+            write_sharded(aside, tensors, max_shard_size=max_shard_size)
+            config.save_pretrained(aside)
+
+    def unknown_parameters(self) -> list[str]:
+        """Parameters that were added to the model and are not in its layout."""
+        return []
+
+    def _lossless_dtype(self) -> str:
+        """The type the checkpoint was stored in, or float32 where training made values that it can't hold."""
+        stored: Any = self.stored_dtype
+        if stored not in ("float16", "bfloat16"):
+            return self.stored_dtype
+        for name in tensor_shapes(self.blueprint.leaves):
+            values = self.tensor(name)
+            bits = narrow(values, stored)
+            if not np.array_equal(TensorView(name, stored, values.shape, bits).numpy(), values):
+                return "float32"
+        return self.stored_dtype
 
 
 def _either(given: bool | None, configured: bool) -> bool:

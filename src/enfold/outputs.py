@@ -11,7 +11,7 @@ __all__ = ["ModelOutput"]
 
 
 class _NoLoss:
-    """Stands for the loss of a call without labels: false, equal to None, and an error where it is used."""
+    """Stands for the loss of a call without labels: false, equal to None, and an error wherever it is used."""
 
     def __bool__(self) -> bool:
         return False
@@ -27,8 +27,16 @@ class _NoLoss:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        raise InputError(
-            f"there is no loss to call .{name}() on: the model was called without labels. "
+        raise self._error(f"to call .{name}() on")
+
+    def _refuse(self, *others: object) -> Any:
+        raise self._error("to compute with")
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __float__ = _refuse
+
+    def _error(self, purpose: str) -> InputError:
+        return InputError(
+            f"there is no loss {purpose}: the model was called without labels. "
             "Hand them over, as in model(**inputs, labels=torch.tensor([1, 0]))"
         )
 
@@ -52,6 +60,9 @@ class ModelOutput(OrderedDict[str, Any]):
         if name in ("hidden_states", "attentions"):
             return None
         raise AttributeError(f"this output has no {name!r}; it has {', '.join(self)}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self[name] = value
 
     def __getitem__(self, key: Any) -> Any:
         return OrderedDict.__getitem__(self, key) if isinstance(key, str) else self.to_tuple()[key]

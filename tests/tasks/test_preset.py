@@ -29,5 +29,5 @@ def test_options_hold_until_a_call_gives_others(folder: Path) -> None:
 def test_unknown_options_are_refused_before_anything_is_loaded() -> None:
     with pytest.raises(InputError, match=r"takes no option 'topk' \(did you mean top_k\?\)"):
         enfold.pipeline("text-classification", "no-such-model", topk=3)
-    with pytest.raises(InputError, match="'batch_size' .batches are cut by token_budget=."):
+    with pytest.raises(InputError, match=r"'batch_size' .batches are cut by token_budget=."):
         enfold.pipeline("text-classification", "no-such-model", batch_size=3)

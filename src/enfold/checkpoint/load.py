@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from enfold.checkpoint.files import Weights, open_weights
-from enfold.checkpoint.names import canonical, checkpoint_names, is_known
+from enfold.checkpoint.names import alternative_names, canonical, checkpoint_names, is_known
 from enfold.checkpoint.tensors import TensorView
 from enfold.config import UNTRAINED_KEY, Config
 from enfold.errors import TensorMismatchError
@@ -74,6 +74,9 @@ def load_tensors(
     replaced = _foreign(family, config, kind, head)
     if new_head:
         replaced |= {ours for ours in wanted if ours.startswith("head.") and ours not in in_base}
+    for ours, other in alternative_names(head, shapes).items():
+        if wanted[ours] not in stored and other in stored:
+            wanted[ours] = other
     found = {
         ours: weights[stored[theirs]]
         for ours, theirs in wanted.items()
@@ -82,7 +85,9 @@ def load_tensors(
     fresh = tuple(ours for ours in wanted if ours not in found)
     used = {*wanted.values()}
     left_out = [name for key, name in stored.items() if key not in used]
+    twice = [name for name in weights if stored[canonical(family, name)] != name]
     problems = [
+        *(f"twice       {name}, and {stored[canonical(family, name)]}" for name in twice),
         *_missing(fresh, found, wanted, new_head),
         *_misshapen(found, shapes),
         *(

@@ -9,7 +9,7 @@ from functools import lru_cache
 from enfold.families.base import Family
 from enfold.heads import Head
 
-__all__ = ["canonical", "checkpoint_names", "duplicate_names", "is_known"]
+__all__ = ["alternative_names", "canonical", "checkpoint_names", "duplicate_names", "is_known"]
 
 _BUFFERS = re.compile(
     r"(^|\.)(embeddings\.position_ids|embeddings\.token_type_ids|attention\.relative_position_index)$"
@@ -44,6 +44,16 @@ def duplicate_names(head: Head, tensors: Iterable[str]) -> dict[str, str]:
         branch.names["tied_bias"]: f"head.{index}.output.bias"
         for index, branch in enumerate(head.branches)
         if "tied_bias" in branch.names and f"head.{index}.output.weight" in own
+    }
+
+
+def alternative_names(head: Head, tensors: Iterable[str]) -> dict[str, str]:
+    """Tensors that some files hold under another name alone: a tied output's bias, under the output's own."""
+    own = set(tensors)
+    return {
+        f"head.{index}.output.bias": f"{branch.names['output']}.bias"
+        for index, branch in enumerate(head.branches)
+        if "tied_bias" in branch.names and f"head.{index}.output.weight" not in own
     }
 
 

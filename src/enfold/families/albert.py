@@ -15,7 +15,8 @@ def translate(config: Config) -> Architecture:
     require(config, inner_group_num=1)
     arch = bert.translate(config.updated(classifier_dropout=config.classifier_dropout_prob))
     order = tuple(index * config.num_hidden_groups // arch.num_layers for index in range(arch.num_layers))
-    return replace(arch, embedding_size=config.embedding_size, layer_order=order)
+    dropout = replace(arch.dropout, feed_forward=0.0)  # the reference drops after attention alone
+    return replace(arch, embedding_size=config.embedding_size, layer_order=order, dropout=dropout)
 
 
 LAYER = "@encoder.albert_layer_groups.{}.albert_layers.0"

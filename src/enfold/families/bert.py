@@ -12,7 +12,7 @@ from enfold.heads import Branch, Head, HeadKind
 def translate(config: Config) -> Architecture:
     """A BERT configuration as an architecture."""
     require(config, is_decoder=False, add_cross_attention=False, position_embedding_type="absolute")
-    dropout = config.hidden_dropout_prob
+    drop, head = config.hidden_dropout_prob, config.classifier_dropout
     return Architecture(
         vocab_size=config.vocab_size,
         hidden_size=config.hidden_size,
@@ -27,11 +27,7 @@ def translate(config: Config) -> Architecture:
         norm_eps=config.layer_norm_eps,
         tied_output=config.tie_word_embeddings,
         initializer_range=config.initializer_range,
-        dropout=Dropout(
-            hidden=dropout,
-            attention=config.attention_probs_dropout_prob,
-            head=dropout if config.classifier_dropout is None else config.classifier_dropout,
-        ),
+        dropout=Dropout.of(drop, attention=config.attention_probs_dropout_prob, head=drop if head is None else head),
     )
 
 

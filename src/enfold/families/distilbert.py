@@ -24,7 +24,12 @@ def translate(config: Config) -> Architecture:
         norm_eps=1e-12,
         tied_output=config.tie_word_embeddings,
         initializer_range=config.initializer_range,
-        dropout=Dropout(hidden=config.dropout, attention=config.attention_dropout, head=config.seq_classif_dropout),
+        dropout=Dropout(
+            embeddings=config.dropout,
+            attention=config.attention_dropout,
+            feed_forward=config.dropout,
+            head=config.seq_classif_dropout,
+        ),
     )
 
 

@@ -58,6 +58,8 @@ class Preset:
         return self.task(*inputs, **{**self.call_options, **options})  # type: ignore[operator]
 
     def __getattr__(self, name: str) -> Any:
+        if name in ("task", "call_options") or name.startswith("__"):  # asked before they are set, by copying
+            raise AttributeError(name)
         return getattr(self.task, name)
 
     def __repr__(self) -> str:

@@ -176,7 +176,7 @@ def _as_tensors(data: Mapping[str, Any], kind: TensorKind) -> dict[str, Any]:
         import torch
     except ImportError as error:
         raise MissingDependencyError(
-            "return_tensors='pt' needs PyTorch: pip install torch (enfold's extra 'train'). return_tensors='np' does without."
+            "return_tensors='pt' needs PyTorch: pip install torch (extra 'train'). return_tensors='np' does without."
         ) from error
     return {
         name: value if torch.is_tensor(value) else torch.from_numpy(np.ascontiguousarray(value))

@@ -35,9 +35,19 @@ class CpuModel(PreTrainedModel):
         for name, shape in tensor_shapes(blueprint.leaves).items():
             if name not in self._tensors:
                 self._tensors[name] = _fresh(name, shape, blueprint.arch.initializer_range, generator)
-        tree = wiring.build_tree(blueprint.leaves, Node, partial(make_leaf, weights=self._tensors))
-        self._plan = wiring.assemble(tree, blueprint.arch, blueprint.head)
+        self._plan = self._wire(blueprint)
         self._adopt(blueprint, loaded, source)
+
+    def _wire(self, blueprint: Blueprint) -> wiring.Plan:
+        tree = wiring.build_tree(blueprint.leaves, Node, partial(make_leaf, weights=self._tensors))
+        return wiring.assemble(tree, blueprint.arch, blueprint.head)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_plan"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._plan = self._wire(self.blueprint)
 
     @property
     def plan(self) -> wiring.Plan:

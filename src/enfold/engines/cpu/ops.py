@@ -11,8 +11,6 @@ from enfold.errors import InputError
 
 Array = NDArray[Any]
 
-lowest = float(np.finfo(np.float32).min)
-
 
 def integers(values: Any, name: str) -> Array:
     try:
@@ -41,6 +39,14 @@ def zeros_like(ids: Array) -> Array:
 def lengths(mask: Array) -> list[int]:
     counts: list[int] = mask.sum(axis=1).tolist()
     return counts
+
+
+def lowest(values: Array) -> float:
+    return float(np.finfo(values.dtype).min)
+
+
+def rows(mask: Array) -> Array:
+    return np.arange(len(mask))
 
 
 def starts(lengths: list[int], like: Array) -> Array:

@@ -5,7 +5,11 @@ The same set as the CPU engine's; a leaf's parameters are named as the layout na
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -18,15 +22,34 @@ from enfold.packing import Packed
 from enfold.relative import relative_rows
 from enfold.wiring import Trace
 
-__all__ = ["Node", "make_leaf"]
+__all__ = ["Node", "answering", "make_leaf"]
+
+
+def _gelu_tanh(hidden: Tensor) -> Tensor:
+    return functional.gelu(hidden, approximate="tanh")
+
 
 ACTIVATIONS: Mapping[Activation, Callable[[Tensor], Tensor]] = {
     "gelu": functional.gelu,
-    "gelu_tanh": lambda hidden: functional.gelu(hidden, approximate="tanh"),
+    "gelu_tanh": _gelu_tanh,
     "relu": functional.relu,
     "silu": functional.silu,
     "tanh": torch.tanh,
 }
+
+
+_answering = threading.local()
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """No dropout in this thread, whatever mode the modules are in: tasks answer beside a training loop."""
+    before = getattr(_answering, "now", False)
+    _answering.now = True
+    try:
+        yield
+    finally:
+        _answering.now = before
 
 
 class Node(nn.Module):
@@ -69,7 +92,12 @@ class Leaf(nn.Module):
 
     def dropped(self, hidden: Tensor, rate: float) -> Tensor:
         """``hidden`` with dropout while training."""
-        return functional.dropout(hidden, rate) if self.training and rate else hidden
+        return functional.dropout(hidden, rate) if rate and self.drops else hidden
+
+    @property
+    def drops(self) -> bool:
+        """Whether dropout falls: while training, but not inside :func:`answering`."""
+        return self.training and not getattr(_answering, "now", False)
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={tuple(tensor.shape)}" for name, tensor in self.named_parameters(recurse=False))
@@ -156,47 +184,57 @@ class Attend(Leaf):
         self.scale = (leaf.head_size * parts) ** -0.5
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, batch: Packed, distances: Any, trace: Trace) -> Tensor:
-        query, key, value = (self._by_head(array) for array in (query, key, value))
-        mixed, seen = [], []
-        for begin, end in batch.spans:
-            q, k, v = (array[None, :, begin:end] for array in (query, key, value))
-            bias = self._bias(q[0], k[0], distances)
+        mixed: list[Tensor] = []
+        seen: list[Tensor] = []
+        for begin, end, count in _runs(batch.spans):
+            q, k, v = (self._by_head(array[begin:end], count) for array in (query, key, value))
+            bias = self._bias(q, k, distances)
             if trace.attentions:
-                probabilities = self._probabilities(q[0], k[0], bias)
-                seen.append(probabilities)
-                result = (self.dropped(probabilities, self.leaf.dropout) @ v[0])[None]
+                probabilities = self._probabilities(q, k, bias)
+                seen.extend(probabilities)
+                result = self.dropped(probabilities, self.leaf.dropout) @ v
             else:
-                rate = self.leaf.dropout if self.training else 0.0
+                rate = self.leaf.dropout if self.drops else 0.0
                 result = functional.scaled_dot_product_attention(q, k, v, bias, rate, scale=self.scale)
-            mixed.append(result[0].transpose(0, 1).reshape(end - begin, -1))
+            mixed.append(result.transpose(1, 2).reshape(end - begin, -1))
         if trace.attentions:
             trace.attention(seen)
-        return torch.cat(mixed) if mixed else query.transpose(0, 1).reshape(0, self.leaf.heads * self.leaf.head_size)
+        return torch.cat(mixed) if mixed else query
 
-    def _by_head(self, array: Tensor) -> Tensor:
-        return array.view(len(array), self.leaf.heads, self.leaf.head_size).transpose(0, 1)
+    def _by_head(self, array: Tensor, count: int) -> Tensor:
+        """(count * S, H * D) to (count, H, S, D)."""
+        return array.view(count, -1, self.leaf.heads, self.leaf.head_size).transpose(1, 2)
 
     def _probabilities(self, query: Tensor, key: Tensor, bias: Tensor | None) -> Tensor:
-        scores = query @ key.transpose(1, 2) * self.scale
-        return torch.softmax(scores if bias is None else scores + bias[0], dim=-1)
+        scores = query @ key.transpose(2, 3) * self.scale
+        return torch.softmax(scores if bias is None else scores + bias, dim=-1)
 
     def _bias(self, query: Tensor, key: Tensor, distances: Any) -> Tensor | None:
-        """What is added to scaled scores, (1, H, S, S)."""
-        length = query.shape[1]
+        """What is added to scaled scores, (1 or count, H, S, S)."""
+        count, heads, length, _ = query.shape
         if self.leaf.relative is None:
             return None
         if isinstance(self.leaf.relative, RelativeBias):
-            return distances[None, :, :length, :length]
-        rows = _rows(self.leaf.relative, length, query.device).expand(self.leaf.heads, -1, -1)
-        position_query, position_key = (None if d is None else self._by_head(d) for d in distances)
-        bias = torch.zeros_like(query[:, :, :1])
+            bias: Tensor = distances[None, :, :length, :length]
+            return bias
+        rows = _rows(self.leaf.relative, length, query.device).expand(count, heads, -1, -1)
+        position_query, position_key = (None if d is None else self._by_head(d, 1) for d in distances)
+        bias = query.new_zeros(())
         if position_key is not None:
-            bias = bias + torch.gather(query @ position_key.transpose(1, 2), 2, rows)
+            bias = bias + torch.gather(query @ position_key.transpose(2, 3), 3, rows)
         if position_query is not None:
-            towards = torch.gather(key @ position_query.transpose(1, 2), 2, rows.transpose(1, 2))
-            bias = bias + towards.transpose(1, 2)
-        return (bias * self.scale)[None].expand(-1, -1, length, length)
+            towards = torch.gather(key @ position_query.transpose(2, 3), 3, rows.transpose(2, 3))
+            bias = bias + towards.transpose(2, 3)
+        return (bias * self.scale).expand(count, heads, length, length)
 
 
+def _runs(spans: list[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
+    """Neighbours of equal length, to be attended in one call: where they begin and end, and how many they are."""
+    for _, group in groupby(spans, key=lambda span: span[1] - span[0]):
+        run = list(group)
+        yield run[0][0], run[-1][1], len(run)
+
+
+@lru_cache(maxsize=32)
 def _rows(relative: Any, length: int, device: torch.device) -> Tensor:
     return torch.tensor(relative_rows(relative, length), device=device)

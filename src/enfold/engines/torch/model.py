@@ -15,7 +15,7 @@ from enfold import wiring
 from enfold.adapter import Ops
 from enfold.checkpoint.load import Loaded
 from enfold.engines.torch import ops
-from enfold.engines.torch.leaves import Leaf, Node, make_leaf
+from enfold.engines.torch.leaves import Leaf, Node, answering, make_leaf
 from enfold.layout import Output
 from enfold.model import Blueprint, PreTrainedModel, initial_values
 from enfold.packing import Packed
@@ -32,12 +32,10 @@ class TorchModel(PreTrainedModel, nn.Module):
     def __init__(self, blueprint: Blueprint, loaded: Loaded | None = None, source: Path | None = None) -> None:
         nn.Module.__init__(self)
         self.tree = wiring.build_tree(blueprint.leaves, Node, make_leaf)
-        leaves = {module.leaf.name: module for module in self.tree.modules() if isinstance(module, Leaf)}
+        leaves = self._named_leaves()
         for module in leaves.values():
             if isinstance(module.leaf, Output) and module.leaf.tied_to:
                 module.weight = leaves[module.leaf.tied_to].weight
-        object.__setattr__(self, "_leaves", leaves)
-        self._plan: wiring.Plan | None = None
         self._fill(blueprint, loaded)
         self._adopt(blueprint, loaded, source)
         if loaded is not None:
@@ -55,23 +53,12 @@ class TorchModel(PreTrainedModel, nn.Module):
                     _initialise(parameter, suffix, blueprint.arch.initializer_range)
 
     def _named_leaves(self) -> dict[str, Leaf]:
-        if "_leaves" not in self.__dict__:
-            leaves = {module.leaf.name: module for module in self.tree.modules() if isinstance(module, Leaf)}
-            object.__setattr__(self, "_leaves", leaves)
-        return self.__dict__["_leaves"]
+        return {module.leaf.name: module for module in self.tree.modules() if isinstance(module, Leaf)}
 
     @property
     def plan(self) -> wiring.Plan:
-        """Made anew after copying: a copy's plan must run the copy's leaves."""
-        if self._plan is None:
-            self._plan = wiring.assemble(self.tree, self.arch, self.head)
-        return self._plan
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = dict(self.__dict__)
-        state["_plan"] = None
-        state.pop("_leaves", None)
-        return state
+        """Assembled for each pass, so that copies, replicas and replaced leaves are what runs."""
+        return wiring.assemble(self.tree, self.arch, self.head)
 
     @property
     def device(self) -> torch.device:
@@ -91,21 +78,21 @@ class TorchModel(PreTrainedModel, nn.Module):
     def run(
         self, batch: Packed, *, fields: Sequence[str] = (), tokens: NDArray[np.int64] | None = None
     ) -> dict[str, NDArray[np.float32]]:
-        training, device = self.training, self.device
-        self.eval()
-        try:
-            moved = Packed(
-                ids=torch.from_numpy(batch.ids).to(device),
-                positions=torch.from_numpy(batch.positions).to(device),
-                types=torch.from_numpy(batch.types).to(device),
-                starts=torch.from_numpy(batch.starts).to(device),
-                spans=batch.spans,
-            )
-            wanted = None if tokens is None else torch.from_numpy(tokens).to(device)
+        device = self.device
+        moved = Packed(
+            ids=torch.from_numpy(batch.ids).to(device),
+            positions=torch.from_numpy(batch.positions).to(device),
+            types=torch.from_numpy(batch.types).to(device),
+            starts=torch.from_numpy(batch.starts).to(device),
+            spans=batch.spans,
+        )
+        wanted = None if tokens is None else torch.from_numpy(tokens).to(device)
+        with answering():
             outputs = self._run(moved, fields, wanted)
-            return {name: tensor.float().cpu().numpy() for name, tensor in outputs.items()}
-        finally:
-            self.train(training)
+        return {name: tensor.float().cpu().numpy() for name, tensor in outputs.items()}
+
+    def unknown_parameters(self) -> list[str]:
+        return [name for name, _ in self.named_parameters() if not name.startswith("tree.")]
 
     def get_input_embeddings(self) -> nn.Module:
         """The word embeddings."""

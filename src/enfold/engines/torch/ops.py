@@ -10,8 +10,6 @@ from torch.nn import functional
 
 from enfold.errors import InputError
 
-lowest = torch.finfo(torch.float32).min
-
 
 def integers(values: Any, name: str) -> Tensor:
     try:
@@ -40,6 +38,14 @@ def zeros_like(ids: Tensor) -> Tensor:
 
 def lengths(mask: Tensor) -> list[int]:
     return mask.sum(dim=1).tolist()
+
+
+def lowest(values: Tensor) -> float:
+    return torch.finfo(values.dtype).min
+
+
+def rows(mask: Tensor) -> Tensor:
+    return torch.arange(len(mask), device=mask.device)
 
 
 def starts(lengths: list[int], like: Tensor) -> Tensor:
