@@ -11,7 +11,6 @@ import click
 
 from enfold.cli.inputs import Given
 from enfold.errors import InputError
-from enfold.tasks.labels import split_labels
 
 __all__ = ["PLAIN", "RECORDS", "Record", "choose", "task_options"]
 
@@ -84,6 +83,8 @@ _RECORD_OPTIONS = {
 
 
 def _commas(value: str) -> list[str]:
+    from enfold.tasks.labels import split_labels
+
     return split_labels(value)
 
 

@@ -237,4 +237,5 @@ def _runs(spans: list[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
 
 @lru_cache(maxsize=32)
 def _rows(relative: Any, length: int, device: torch.device) -> Tensor:
-    return torch.tensor(relative_rows(relative, length), device=device)
+    with torch.inference_mode(False):  # kept for passes with gradients too
+        return torch.tensor(relative_rows(relative, length), device=device)
