@@ -332,12 +332,13 @@ def test_training_a_part_of_a_fresh_head_is_enough(tmp_path: Path) -> None:
     assert model.untrained == ()
 
 
-def test_trained_values_are_not_rounded_to_the_stored_type(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("dtype", "factor"), [(torch.bfloat16, 1.001), (torch.float16, 1.001), (torch.float16, 1e6)])
+def test_trained_values_are_not_rounded_to_the_stored_type(dtype: torch.dtype, factor: float, tmp_path: Path) -> None:
     reference = make_reference("bert", "base", 0, tmp_path / "theirs")
-    reference.model.to(torch.bfloat16).save_pretrained(tmp_path / "theirs")
+    reference.model.to(dtype).save_pretrained(tmp_path / "theirs")
     model = enfold.AutoModel.from_pretrained(tmp_path / "theirs")
     with torch.no_grad():
-        model.get_input_embeddings().weight.mul_(1.001)
+        model.get_input_embeddings().weight.mul_(factor)
     model.save_pretrained(tmp_path / "ours")
     again = enfold.AutoModel.from_pretrained(tmp_path / "ours")
     assert torch.equal(again.get_input_embeddings().weight, model.get_input_embeddings().weight)

@@ -125,8 +125,9 @@ def call(model: Callee, ops: Ops, given: CallInputs) -> ModelOutput:
     batch, mask = _packed(model.arch, ops, given)
     collect = given.output_attentions or given.output_hidden_states
     trace = _Collecting(given.output_attentions) if collect else wiring.NO_TRACE
-    hidden = wiring.encode(model.plan, batch, trace)
-    fields = wiring.run_head(model.plan, hidden, batch)
+    plan = model.plan
+    hidden = wiring.encode(plan, batch, trace)
+    fields = wiring.run_head(plan, hidden, batch)
     outputs = _fields(model, ops, hidden, fields, mask, choices)
     result = ModelOutput()
     loss = _loss(model, ops, outputs, mask, given)

@@ -114,6 +114,14 @@ class Attend(_Leaf):
     relative: Relative | None
     dropout: float
 
+    @property
+    def scale(self) -> float:
+        """What scores are multiplied by: 1 / √(head_size · kinds of scores that are added)."""
+        kinds = 1
+        if isinstance(self.relative, Disentangled):
+            kinds += self.relative.content_to_position + self.relative.position_to_content
+        return float((self.head_size * kinds) ** -0.5)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Output(_Leaf):

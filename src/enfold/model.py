@@ -20,10 +20,10 @@ from enfold.checkpoint.load import Loaded, load_tensors
 from enfold.checkpoint.names import checkpoint_names, duplicate_names
 from enfold.checkpoint.tensors import TensorView, narrow
 from enfold.config import UNTRAINED_KEY, Config
-from enfold.errors import CheckpointError, UntrainedHeadError
+from enfold.errors import CheckpointError, InputError, UntrainedHeadError
 from enfold.families import Family, family_of
 from enfold.heads import Head, HeadKind
-from enfold.layout import Leaf, layout, tensor_shapes
+from enfold.layout import Leaf, layout, parameter_count, tensor_shapes
 from enfold.packing import Packed
 
 __all__ = ["Blueprint", "PreTrainedModel", "initial_values"]
@@ -159,7 +159,7 @@ class PreTrainedModel:
 
     def num_parameters(self) -> int:
         """Numbers that the model's tensors hold; tied ones count once."""
-        return sum(int(np.prod(shape)) for shape in tensor_shapes(self.blueprint.leaves).values())
+        return parameter_count(self.blueprint.leaves)
 
     def run(
         self, batch: Packed, *, fields: Sequence[str] = (), tokens: NDArray[np.int64] | None = None
@@ -175,10 +175,11 @@ class PreTrainedModel:
         raise NotImplementedError  # pragma: no cover - engines implement it
 
     def _run(self, batch: Packed, fields: Sequence[str], tokens: Any) -> dict[str, Any]:
-        hidden = wiring.encode(self.plan, batch)
+        plan = self.plan
+        hidden = wiring.encode(plan, batch)
         head = [branch.field for branch in self.head.branches]
         wanted = fields or head
-        outputs = wiring.run_head(self.plan, hidden, batch, tokens) if set(wanted) & set(head) else {}
+        outputs = wiring.run_head(plan, hidden, batch, tokens) if set(wanted) & set(head) else {}
         if "last_hidden_state" in wanted:
             outputs["last_hidden_state"] = hidden
         return {name: outputs[name] for name in wanted}
@@ -284,7 +285,10 @@ class PreTrainedModel:
             return self.stored_dtype
         for name in tensor_shapes(self.blueprint.leaves):
             values = self.tensor(name)
-            bits = narrow(values, stored)
+            try:
+                bits = narrow(values, stored)
+            except InputError:  # too large for it
+                return "float32"
             if not np.array_equal(TensorView(name, stored, values.shape, bits).numpy(), values):
                 return "float32"
         return self.stored_dtype

@@ -69,8 +69,9 @@ def load_tensors(
     """
     weights = open_weights(folder)
     stored = {canonical(family, name): name for name in weights}
-    wanted = {ours: theirs.removeprefix("@") for ours, theirs in checkpoint_names(family, head, shapes).items()}
-    in_base = {ours for ours, theirs in checkpoint_names(family, head, shapes).items() if theirs.startswith("@")}
+    table = checkpoint_names(family, head, shapes)
+    wanted = {ours: theirs.removeprefix("@") for ours, theirs in table.items()}
+    in_base = {ours for ours, theirs in table.items() if theirs.startswith("@")}
     replaced = _foreign(family, config, kind, head)
     if new_head:
         replaced |= {ours for ours in wanted if ours.startswith("head.") and ours not in in_base}

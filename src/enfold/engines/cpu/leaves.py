@@ -148,10 +148,7 @@ class Attend:
     def __init__(self, leaf: layout.Attend) -> None:
         self.heads, self.head_size = leaf.heads, leaf.head_size
         self.relative = leaf.relative
-        parts = 1
-        if leaf.relative and not isinstance(leaf.relative, RelativeBias):
-            parts += leaf.relative.content_to_position + leaf.relative.position_to_content
-        self.scale = np.float32(1.0 / np.sqrt(leaf.head_size * parts))
+        self.scale = np.float32(leaf.scale)
 
     def __call__(
         self, query: Floats, key: Floats, value: Floats, batch: Packed, distances: Any, trace: Trace

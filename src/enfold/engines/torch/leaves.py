@@ -176,13 +176,6 @@ class Output(Leaf):
 class Attend(Leaf):
     """softmax(Q Kᵀ / √d) V within each sequence, with what distances add to the scores."""
 
-    def __init__(self, leaf: layout.Attend) -> None:
-        super().__init__(leaf)
-        parts = 1
-        if leaf.relative and not isinstance(leaf.relative, RelativeBias):
-            parts += leaf.relative.content_to_position + leaf.relative.position_to_content
-        self.scale = (leaf.head_size * parts) ** -0.5
-
     def forward(self, query: Tensor, key: Tensor, value: Tensor, batch: Packed, distances: Any, trace: Trace) -> Tensor:
         mixed: list[Tensor] = []
         seen: list[Tensor] = []
@@ -195,7 +188,7 @@ class Attend(Leaf):
                 result = self.dropped(probabilities, self.leaf.dropout) @ v
             else:
                 rate = self.leaf.dropout if self.drops else 0.0
-                result = functional.scaled_dot_product_attention(q, k, v, bias, rate, scale=self.scale)
+                result = functional.scaled_dot_product_attention(q, k, v, bias, rate, scale=self.leaf.scale)
             mixed.append(result.transpose(1, 2).reshape(end - begin, -1))
         if trace.attentions:
             trace.attention(seen)
@@ -206,7 +199,7 @@ class Attend(Leaf):
         return array.view(count, -1, self.leaf.heads, self.leaf.head_size).transpose(1, 2)
 
     def _probabilities(self, query: Tensor, key: Tensor, bias: Tensor | None) -> Tensor:
-        scores = query @ key.transpose(2, 3) * self.scale
+        scores = query @ key.transpose(2, 3) * self.leaf.scale
         return torch.softmax(scores if bias is None else scores + bias, dim=-1)
 
     def _bias(self, query: Tensor, key: Tensor, distances: Any) -> Tensor | None:
@@ -225,7 +218,7 @@ class Attend(Leaf):
         if position_query is not None:
             towards = torch.gather(key @ position_query.transpose(2, 3), 3, rows.transpose(2, 3))
             bias = bias + towards.transpose(2, 3)
-        return (bias * self.scale).expand(count, heads, length, length)
+        return (bias * self.leaf.scale).expand(count, heads, length, length)
 
 
 def _runs(spans: list[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
