@@ -1,0 +1,1 @@
+"""Generation: what is chosen after a model's scores, free of any engine."""

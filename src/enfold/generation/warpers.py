@@ -1,0 +1,197 @@
+"""Processors that shape a distribution before it is sampled: temperature and truncations.
+
+Each truncation looks at one row at a time, finds the ids that it keeps and writes ``-inf`` over the others. A row is
+partitioned and only the part that is kept is sorted. Of tokens that tie at a border those with higher ids stay, as in
+the reference. ``least`` is how many tokens stay in any case: beams need a way on beside the end token.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from enfold.generation.rows import Rows, Scores
+
+__all__ = ["Epsilon", "Eta", "MinP", "Normalize", "Temperature", "TopH", "TopK", "TopP", "Typical", "log_softmax"]
+
+Ids = NDArray[np.int64]
+Row = NDArray[np.float32]
+
+_FIRST_GUESS = 256  # candidates sorted at first; eight times more where those do not hold enough probability
+_TOP_H_CANDIDATES = 100  # the entropy is that of the best 100 tokens, as in the reference
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """Divides the scores: below 1 sharper, above 1 flatter."""
+
+    temperature: float
+
+    def __call__(self, scores: Scores, rows: Rows) -> Scores:
+        scores /= np.float32(self.temperature)
+        return scores
+
+
+class Normalize:
+    """Log-probabilities of the scores."""
+
+    def __call__(self, scores: Scores, rows: Rows) -> Scores:
+        return log_softmax(scores)
+
+
+class Truncation(ABC):
+    """A processor that keeps some tokens of a row and forbids the others."""
+
+    def __call__(self, scores: Scores, rows: Rows) -> Scores:
+        for row in scores:
+            if np.isfinite(row.max()):  # a row without choice, or of NaN, is for whoever chooses to refuse
+                kept = self.kept(row)
+                values = row[kept]
+                row.fill(-np.inf)
+                row[kept] = values
+        return scores
+
+    @abstractmethod
+    def kept(self, row: Row) -> Ids:
+        """The ids that stay, of one row ``(V,)`` with a finite maximum."""
+
+
+@dataclass(frozen=True)
+class TopK(Truncation):
+    """Keeps the ``count`` best tokens, and those that tie with the last of them (arXiv 1805.04833)."""
+
+    count: int
+    least: int = 1
+
+    def kept(self, row: Row) -> Ids:
+        return np.flatnonzero(row >= _nth_best(row, max(self.count, self.least)))
+
+
+@dataclass(frozen=True)
+class TopP(Truncation):
+    """Keeps the fewest best tokens whose probabilities add up to ``mass`` (arXiv 1904.09751)."""
+
+    mass: float
+    least: int = 1
+
+    def kept(self, row: Row) -> Ids:
+        peak = row.max()
+        total = np.exp(row - peak).sum(dtype=np.float64)
+        count = _FIRST_GUESS
+        while True:
+            ids = _best(row, count)
+            weights = np.exp((row[ids] - peak).astype(np.float64))
+            wanted = int(np.count_nonzero(np.cumsum(weights) - weights < self.mass * total))
+            if wanted < ids.size or count >= row.size:
+                return ids[: max(wanted, self.least)]
+            count *= 8
+
+
+@dataclass(frozen=True)
+class MinP(Truncation):
+    """Keeps tokens of at least ``share`` of the best one's probability (arXiv 2407.01082)."""
+
+    share: float
+    least: int = 1
+
+    def kept(self, row: Row) -> Ids:
+        floor = row.max() + np.float32(math.log(self.share)) if self.share > 0 else np.float32(-np.inf)
+        return np.flatnonzero(row >= min(floor, _nth_best(row, self.least)))
+
+
+@dataclass(frozen=True)
+class Typical(Truncation):
+    """Keeps the tokens whose surprise is nearest to the entropy, up to ``mass`` (arXiv 2202.00666)."""
+
+    mass: float
+    least: int = 1
+
+    def kept(self, row: Row) -> Ids:
+        ids = np.flatnonzero(row > -np.inf)
+        logs = _log_softmax_row(row[ids])
+        probabilities = np.exp(logs)
+        oddness = np.abs(-logs + (logs * probabilities).sum())
+        count = _FIRST_GUESS
+        while True:
+            nearest = _best(-oddness, count)[::-1]
+            nearest = nearest[np.argsort(oddness[nearest], kind="stable")]
+            within = int(np.count_nonzero(np.cumsum(probabilities[nearest], dtype=np.float64) < self.mass))
+            if within < nearest.size or count >= ids.size:
+                border = oddness[nearest[min(within, nearest.size - 1)]]
+                wanted = int(np.count_nonzero(oddness[nearest] <= border))
+                return ids[nearest[: max(wanted, self.least)]]
+            count *= 8
+
+
+@dataclass(frozen=True)
+class Epsilon(Truncation):
+    """Keeps tokens of at least the probability ``floor`` (arXiv 2210.15191)."""
+
+    floor: float
+    least: int = 1
+
+    def kept(self, row: Row) -> Ids:
+        return _likelier(row, self.floor, self.least)
+
+
+@dataclass(frozen=True)
+class Eta(Truncation):
+    """As :class:`Epsilon`, with a floor that sinks where the entropy is high: √ε · exp(-entropy)."""
+
+    floor: float
+    least: int = 1
+
+    def kept(self, row: Row) -> Ids:
+        logs = _log_softmax_row(row[row > -np.inf])
+        entropy = -float((logs * np.exp(logs)).sum())
+        return _likelier(row, min(self.floor, math.sqrt(self.floor) * math.exp(-entropy)), self.least)
+
+
+@dataclass(frozen=True)
+class TopH(Truncation):
+    """Keeps the best tokens whose shares of the entropy add up to ``share`` of it (arXiv 2509.02510)."""
+
+    share: float
+
+    def kept(self, row: Row) -> Ids:
+        ids = _best(row, _TOP_H_CANDIDATES)[:_TOP_H_CANDIDATES]
+        logs = _log_softmax_row(row[ids])
+        parts = np.cumsum(-logs * np.exp(logs))
+        return ids[: max(1, int(np.count_nonzero(parts <= self.share * parts[-1])))]
+
+
+def log_softmax(scores: Scores) -> Scores:
+    """Log-probabilities ``(R, V)``, written in place; a row of ``-inf`` alone stays as it is."""
+    for row in scores:
+        if np.isfinite(row.max()):
+            row[...] = _log_softmax_row(row)
+    return scores
+
+
+def _log_softmax_row(row: Row) -> Row:
+    shifted: Row = row - row.max()
+    shifted -= np.log(np.exp(shifted).sum())
+    return shifted
+
+
+def _nth_best(row: Row, count: int) -> np.float32:
+    """The ``count``-th highest score of a row; its lowest where it is shorter."""
+    place = max(row.size - count, 0)
+    best: np.float32 = row.max() if count == 1 else np.partition(row, place)[place]
+    return best
+
+
+def _best(row: Row, count: int) -> Ids:
+    """The ids of the ``count`` highest finite scores and of those that tie with the last, best first."""
+    ids = np.flatnonzero((row >= _nth_best(row, count)) & (row > -np.inf))
+    return ids[np.argsort(row[ids], kind="stable")][::-1]
+
+
+def _likelier(row: Row, floor: float, least: int) -> Ids:
+    peak = row.max()
+    weights = np.exp(row - peak)
+    return np.flatnonzero((weights >= np.float32(floor) * weights.sum()) | (row >= _nth_best(row, least)))
