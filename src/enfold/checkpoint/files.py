@@ -16,12 +16,13 @@ __all__ = [
     "Weights",
     "atomic_folder",
     "atomic_write",
+    "gguf_file",
     "open_weights",
     "read_json",
     "write_json",
 ]
 
-Format = Literal["safetensors", "torch"]
+Format = Literal["safetensors", "torch", "gguf"]
 
 WEIGHT_FILES: Final[dict[str, Format]] = {
     "model.safetensors": "safetensors",
@@ -29,7 +30,7 @@ WEIGHT_FILES: Final[dict[str, Format]] = {
     "pytorch_model.bin": "torch",
     "pytorch_model.bin.index.json": "torch",
 }
-"""The files that name a folder's weights, the first one present counts."""
+"""The files that name a folder's weights, the first one present counts; a GGUF file of any name comes after them."""
 
 _SHOWN: Final = 10
 
@@ -56,12 +57,16 @@ class Weights(Mapping[str, TensorView]):
 
 
 def open_weights(folder: str | os.PathLike[str]) -> Weights:
-    """Opens the weights of a model folder: safetensors before PyTorch files, one file before shards.
+    """Opens the weights of a model folder: safetensors before PyTorch files before GGUF, one file before shards.
+
+    `folder` may also be the path of a GGUF file itself. The tensors of one have their Hugging Face names.
 
     Raises:
-        CheckpointError: there are none; the message lists what was looked for and what is there.
+        CheckpointError: there are none, and the message lists what was looked for and what is there; or several GGUF
+            files.
         CorruptFileError: a file is damaged, or shards and their index disagree (all of it listed).
         UnsafeFileError: a file would run code, or a shard lies outside the folder.
+        ConfigError: a GGUF file of an architecture that isn't read.
     """
     folder = Path(folder)
     for name, format in WEIGHT_FILES.items():
@@ -69,16 +74,44 @@ def open_weights(folder: str | os.PathLike[str]) -> Weights:
         if path.is_file():
             tensors = _open_shards(path, format) if name.endswith(".json") else _open(path, format)
             return Weights(path, format, tensors)
+    if (file := gguf_file(folder)) is not None:
+        return Weights(file, "gguf", _open(file, "gguf"))
     present = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
     raise CheckpointError(
-        f"{folder} holds no weights: looked for {', '.join(WEIGHT_FILES)}; found "
+        f"{folder} holds no weights: looked for {', '.join(WEIGHT_FILES)}, *.gguf; found "
         f"{', '.join(present[:20]) or 'nothing'}. Other formats have to be converted to safetensors first"
     )
+
+
+def gguf_file(path: str | os.PathLike[str]) -> Path | None:
+    """The GGUF file that a model lies in: `path` itself, or the only one of a folder that has no other weights.
+
+    None is "not in such a file": a folder with safetensors is the model that those are.
+
+    Raises:
+        CheckpointError: the folder has several.
+    """
+    path = Path(path)
+    if path.suffix == ".gguf" and not path.is_dir():
+        return path
+    if any((path / name).is_file() for name in WEIGHT_FILES):
+        return None
+    found = sorted(file for file in path.glob("*.gguf") if file.is_file())
+    if len(found) > 1:
+        raise CheckpointError(
+            f"{path} holds {len(found)} GGUF files; expected one. Name the file that is meant: "
+            + ", ".join(map(str, found[:_SHOWN]))
+        )
+    return found[0] if found else None
 
 
 def _open(path: Path, format: Format) -> Mapping[str, TensorView]:
     if format == "safetensors":
         return open_safetensors(path)
+    if format == "gguf":
+        from enfold.checkpoint.gguf import open_gguf  # rare too, as is the next
+
+        return open_gguf(path).tensors
     from enfold.checkpoint.torch_file import open_torch_file  # rare, and slow to import
 
     return open_torch_file(path)
