@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from enfold.checkpoint.files import gguf_file
 from enfold.errors import InputError
 from enfold.tokenization.batch import BatchEncoding, TensorKind
 from enfold.tokenization.build import build
@@ -26,6 +27,8 @@ from enfold.tokenization.state import State
 from enfold.tokenization.vocabulary import Vocabulary
 
 __all__ = ["Tokenizer"]
+
+_VOCABULARY_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "*.spm")
 
 
 class Tokenizer(Vocabulary):
@@ -87,10 +90,18 @@ class Tokenizer(Vocabulary):
 
     @classmethod
     def from_folder(cls, path: str | os.PathLike[str], kind: str | None = None, **overrides: Any) -> "Tokenizer":
-        """Load the tokenizer files of a local folder; arguments and errors as in :meth:`from_pretrained`."""
+        """Load the tokenizer files of a local folder, or what a GGUF file says where there are none.
+
+        ``path`` may be a GGUF file itself. Arguments and errors as in :meth:`from_pretrained`.
+        """
         folder = Path(path)
-        settings = read_settings(folder, overrides)
-        built = build(folder, settings, kind)
+        if (file := _gguf_file(folder)) is not None:
+            from enfold.tokenization.gguf import read_gguf  # few models come this way
+
+            built, settings = read_gguf(file, overrides)
+        else:
+            settings = read_settings(folder, overrides)
+            built = build(folder, settings, kind)
         state = State(
             full=built.backend,
             special=built.special,
@@ -359,3 +370,10 @@ class Tokenizer(Vocabulary):
             f"model_max_length {limit}, pads {state.padding_side}, cuts {state.truncation_side}, "
             f"special tokens {special or 'none'}{extra})"
         )
+
+
+def _gguf_file(path: Path) -> Path | None:
+    """The GGUF file that is all there is to make a tokenizer of, if so."""
+    if any(found for name in _VOCABULARY_FILES for found in path.glob(name)):
+        return None
+    return gguf_file(path)
