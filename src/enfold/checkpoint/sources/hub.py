@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from enfold.checkpoint.files import WEIGHT_FILES
 from enfold.checkpoint.sources.offline import offline_switch
-from enfold.checkpoint.sources.selection import missing_files, wanted_files
+from enfold.checkpoint.sources.selection import gguf_files, missing_files, wanted_files
 from enfold.checkpoint.sources.want import Want
 from enfold.errors import OfflineError, SourceError
 
@@ -26,7 +27,8 @@ __all__ = ["hub_cache", "resolve_hub"]
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 # Their absence says something (see `missing_files`), so it is remembered.
-_TELLING: Final = ("modules.json", "tokenizer.json")
+_TELLING: Final = ("modules.json", "tokenizer.json", *WEIGHT_FILES)
+_WEIGHTS: Final = (".safetensors", ".bin", ".gguf")
 _DISK_ERRORS: Final = (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 
 
@@ -36,6 +38,7 @@ class _Request:
 
     repo: str
     revision: str
+    file: str | None
     want: Want
     token: str | bool | None
     cache: Path
@@ -63,7 +66,7 @@ class _Request:
 
     def missing(self, snapshot: Path) -> list[str]:
         """What is asked for and not in `snapshot`."""
-        return missing_files(snapshot, self.want, self.folder / ".no_exist" / snapshot.name)
+        return missing_files(snapshot, self.want, self.folder / ".no_exist" / snapshot.name, self.file)
 
 
 def hub_cache(cache_dir: Path | None = None) -> Path:
@@ -85,13 +88,16 @@ def _expanded(path: str) -> Path:
 def resolve_hub(
     repo: str,
     *,
+    file: str | None = None,
     want: Want,
     revision: str | None,
     token: str | bool | None,
     cache_dir: Path | None,
     local_files_only: bool,
 ) -> Path:
-    """The snapshot folder of a model in the hub client's cache; downloads what is missing there.
+    """The snapshot folder of a model in the hub client's cache, or the GGUF file `file` in it.
+
+    What is missing there is downloaded.
 
     Raises:
         SourceError: no such model or revision, no access to it, or no connection.
@@ -100,7 +106,12 @@ def resolve_hub(
     revision = revision or "main"
     if ".." in revision.split("/") or revision.startswith("/") or "\\" in revision:
         raise SourceError(f"revision={revision!r} is no branch, tag or commit; expected one, such as 'main'")
-    request = _Request(repo, revision, want, token, hub_cache(cache_dir))
+    request = _Request(repo, revision, file, want, token, hub_cache(cache_dir))
+    folder = _snapshot(request, local_files_only)
+    return folder / file if file else folder
+
+
+def _snapshot(request: _Request, local_files_only: bool) -> Path:
     cached = request.snapshot()
     missing = request.missing(cached) if cached else []
     if cached and not missing:
@@ -132,9 +143,9 @@ def _download(request: _Request) -> Path:
             # Not list_repo_files: it tries for half a minute before it says that there is no network.
             info = api.model_info(request.repo, revision=request.revision)
             listing = [file.rfilename for file in info.siblings or ()]
-            names = wanted_files(listing, request.want)
+            names = wanted_files(listing, request.want, request.file)
             _check_listing(request, listing, names)
-            weights = [name for name in names if name.endswith((".safetensors", ".bin"))]
+            weights = [name for name in names if name.endswith(_WEIGHTS)]
             # Weights in a second call, so that an interrupted download shows: `missing_files` looks for them.
             for batch in ([name for name in names if name not in weights], weights):
                 if batch:
@@ -148,7 +159,7 @@ def _download(request: _Request) -> Path:
                     )
             folder = Path(snapshot)
             # Unless the branch moved on meanwhile, and the listing is that of another commit.
-            if folder.name == info.sha:
+            if folder.name == info.sha and request.file is None:
                 _remember_absent(request.folder / ".no_exist" / folder.name, listing)
     except SourceError:
         raise
@@ -168,6 +179,9 @@ def _remember_absent(folder: Path, listing: list[str]) -> None:
 
 def _check_listing(request: _Request, listing: list[str], names: list[str]) -> None:
     """Raises, before anything is downloaded, for a repository that can't serve what is wanted."""
+    if request.file or gguf_files(listing):
+        _check_gguf(request, listing)
+        return
     lacking = []
     if request.want != "tokenizer" and "config.json" not in names:
         lacking.append("config.json")
@@ -183,6 +197,15 @@ def _check_listing(request: _Request, listing: list[str], names: list[str]) -> N
             f"{request.label} has no {' and no '.join(lacking)}; it holds {shown}. "
             "Expected a model in Hugging Face format"
         )
+
+
+def _check_gguf(request: _Request, listing: list[str]) -> None:
+    there = sorted(name for name in listing if name.endswith(".gguf"))
+    shown = ", ".join(f"{request.repo}#{name}" for name in there[:40]) or "none at all"
+    if request.file and request.file not in there:
+        raise SourceError(f"{request.label} has no {request.file}; its GGUF files are {shown}")
+    if not request.file and len(gguf_files(listing)) > 1:
+        raise SourceError(f"{request.label} holds {len(there)} GGUF files; choose one: {shown}")
 
 
 @contextmanager

@@ -24,7 +24,7 @@ class Origin:
 
 def describe(folder: Path) -> Origin:
     """Tells by its place in a cache where a folder that `resolve` returned came from; opens no socket."""
-    folder = folder.absolute()
+    folder = folder.absolute() if folder.is_dir() else folder.absolute().parent  # of a GGUF file
     licence = card_license(folder)
     repository = folder.parent.parent.name
     if folder.parent.name == "snapshots" and repository.startswith("models--"):

