@@ -97,8 +97,8 @@ class EndDecay:
             over = len(tokens) - given - self.start
             if over > 0:
                 growth = math.expm1(min(over * math.log(self.factor), _LARGEST_GROWTH))
-                ends = row[list(self.end_tokens)]
-                row[list(self.end_tokens)] = np.where(np.isfinite(ends), ends + np.abs(ends) * np.float32(growth), ends)
+                ends = [token for token in self.end_tokens if np.isfinite(row[token])]
+                row[ends] += np.abs(row[ends]) * np.float32(growth)
         return scores
 
 

@@ -30,7 +30,7 @@ def choose(scores: Scores, generators: Sequence[np.random.Generator]) -> NDArray
     chosen = np.empty(len(scores), dtype=np.int64)
     for index, (row, generator) in enumerate(zip(scores, generators, strict=True)):
         ids = _possible(row, index)
-        sums = np.cumsum(np.exp((row[ids] - row[ids].max()).astype(np.float64)))
+        sums = np.cumsum(np.exp(row[ids] - row[ids].max()).astype(np.float64))
         place = np.searchsorted(sums, generator.random() * sums[-1], side="right")
         chosen[index] = ids[min(int(place), ids.size - 1)]
     return chosen

@@ -1,8 +1,12 @@
 """Processors that shape a distribution before it is sampled: temperature and truncations.
 
-Each truncation looks at one row at a time, finds the ids that it keeps and writes ``-inf`` over the others. A row is
-partitioned and only the part that is kept is sorted. Of tokens that tie at a border those with higher ids stay, as in
-the reference. ``least`` is how many tokens stay in any case: beams need a way on beside the end token.
+Each truncation looks at one row at a time, finds the tokens that it keeps and writes ``-inf`` over the others. A row is
+partitioned, and only the part that is kept is sorted. Of tokens that tie at a border top_p keeps those with lower ids;
+the reference leaves them to its sort. ``least`` is how many tokens stay in any case: beams need a way on beside the
+end token.
+
+The usual chain, temperature, top_k 50 and top_p, takes 0.3 ms for a row of 50,000 scores and 1.3 ms for 250,000; a
+full argsort of such rows alone takes 1.5 and 9 ms (numpy 2.4, one core of an EPYC with AVX2).
 """
 
 from __future__ import annotations
@@ -48,16 +52,22 @@ class Truncation(ABC):
 
     def __call__(self, scores: Scores, rows: Rows) -> Scores:
         for row in scores:
-            if np.isfinite(row.max()):  # a row without choice, or of NaN, is for whoever chooses to refuse
+            if not np.isfinite(row.max()):
+                continue  # a row without choice, or of NaN, is for whoever chooses to refuse
+            possible = row > -np.inf
+            if possible.all():
                 kept = self.kept(row)
-                values = row[kept]
-                row.fill(-np.inf)
-                row[kept] = values
+            else:  # few are left: equal values by the thousand would be slow to partition
+                ids = np.flatnonzero(possible)
+                kept = ids[self.kept(row[ids])]
+            values = row[kept]
+            row.fill(-np.inf)
+            row[kept] = values
         return scores
 
     @abstractmethod
     def kept(self, row: Row) -> Ids:
-        """The ids that stay, of one row ``(V,)`` with a finite maximum."""
+        """The places that stay, of one row ``(V,)`` of finite scores."""
 
 
 @dataclass(frozen=True)
@@ -83,11 +93,11 @@ class TopP(Truncation):
         total = np.exp(row - peak).sum(dtype=np.float64)
         count = _FIRST_GUESS
         while True:
-            ids = _best(row, count)
-            weights = np.exp((row[ids] - peak).astype(np.float64))
+            best = np.sort(row if count >= row.size else np.partition(row, row.size - count)[row.size - count :])[::-1]
+            weights = np.exp((best - peak).astype(np.float64))
             wanted = int(np.count_nonzero(np.cumsum(weights) - weights < self.mass * total))
-            if wanted < ids.size or count >= row.size:
-                return ids[: max(wanted, self.least)]
+            if wanted < best.size or count >= row.size:
+                return _down_to(row, best[: max(wanted, self.least)])
             count *= 8
 
 
@@ -100,7 +110,8 @@ class MinP(Truncation):
 
     def kept(self, row: Row) -> Ids:
         floor = row.max() + np.float32(math.log(self.share)) if self.share > 0 else np.float32(-np.inf)
-        return np.flatnonzero(row >= min(floor, _nth_best(row, self.least)))
+        ids = np.flatnonzero(row >= floor)
+        return ids if ids.size >= self.least else _best(row, self.least)[: self.least]
 
 
 @dataclass(frozen=True)
@@ -111,19 +122,17 @@ class Typical(Truncation):
     least: int = 1
 
     def kept(self, row: Row) -> Ids:
-        ids = np.flatnonzero(row > -np.inf)
-        logs = _log_softmax_row(row[ids])
+        logs = _log_softmax_row(row)
         probabilities = np.exp(logs)
         oddness = np.abs(-logs + (logs * probabilities).sum())
         count = _FIRST_GUESS
         while True:
-            nearest = _best(-oddness, count)[::-1]
-            nearest = nearest[np.argsort(oddness[nearest], kind="stable")]
+            nearest = _best(-oddness, count)
             within = int(np.count_nonzero(np.cumsum(probabilities[nearest], dtype=np.float64) < self.mass))
-            if within < nearest.size or count >= ids.size:
+            if within < nearest.size or count >= row.size:
                 border = oddness[nearest[min(within, nearest.size - 1)]]
                 wanted = int(np.count_nonzero(oddness[nearest] <= border))
-                return ids[nearest[: max(wanted, self.least)]]
+                return nearest[: max(wanted, self.least)]
             count *= 8
 
 
@@ -146,7 +155,7 @@ class Eta(Truncation):
     least: int = 1
 
     def kept(self, row: Row) -> Ids:
-        logs = _log_softmax_row(row[row > -np.inf])
+        logs = _log_softmax_row(row)
         entropy = -float((logs * np.exp(logs)).sum())
         return _likelier(row, min(self.floor, math.sqrt(self.floor) * math.exp(-entropy)), self.least)
 
@@ -186,9 +195,15 @@ def _nth_best(row: Row, count: int) -> np.float32:
 
 
 def _best(row: Row, count: int) -> Ids:
-    """The ids of the ``count`` highest finite scores and of those that tie with the last, best first."""
-    ids = np.flatnonzero((row >= _nth_best(row, count)) & (row > -np.inf))
-    return ids[np.argsort(row[ids], kind="stable")][::-1]
+    """The places of the ``count`` highest scores and of those that tie with the last, best first."""
+    ids = np.flatnonzero(row >= _nth_best(row, count))
+    return ids[np.argsort(-row[ids], kind="stable")]
+
+
+def _down_to(row: Row, best: Row) -> Ids:
+    """The places of the highest scores of a row, ``best``, which are sorted; of equal ones the first."""
+    above = np.flatnonzero(row > best[-1])
+    return np.concatenate([above, np.flatnonzero(row == best[-1])[: best.size - above.size]])
 
 
 def _likelier(row: Row, floor: float, least: int) -> Ids:
