@@ -151,9 +151,9 @@ def _reader_class() -> Any:
             return super()._get(offset, dtype, count, override_order)
 
         def _get_field_parts(self, orig_offs: int, raw_type: int) -> Any:
-            if raw_type != GGUFValueType.ARRAY:
+            if self._kind(raw_type, orig_offs) != GGUFValueType.ARRAY:
                 return super()._get_field_parts(orig_offs, raw_type)
-            element = GGUFValueType(int(self._get(orig_offs, np.uint32)[0]))
+            element = self._kind(self._get(orig_offs, np.uint32)[0], orig_offs)
             count = int(self._get(orig_offs + 4, np.uint64)[0])
             if count > _MOST_ELEMENTS:
                 raise ValueError(
@@ -168,6 +168,12 @@ def _reader_class() -> Any:
             else:
                 raise ValueError(f"at byte {orig_offs} it holds an array of {element.name}; expected numbers or texts")
             return end - orig_offs, [values], [0], [GGUFValueType.ARRAY, element]
+
+        def _kind(self, number: int, at: int) -> GGUFValueType:
+            try:
+                return GGUFValueType(int(number))
+            except ValueError:
+                raise ValueError(f"at byte {at} it holds a value of the unknown type {number}") from None
 
         def _build_tensors(self, start_offs: int, fields: list[ReaderField]) -> None:
             self.described = []
