@@ -80,7 +80,7 @@ class GrammarMask:
             return known
         before = fresh.get(text[:-1]) or self._states.get(text[:-1])
         state = (before or self._start).deep_copy()
-        if not state.consume_tokens(list(text[-1:] if before else text)):
+        if not all(state.consume_token(token) for token in (text[-1:] if before else text)):
             raise InputError(
                 f"{_shown(text)} broke the grammar: {_reason(state)}. Nothing that comes after the grammar's mask "
                 "may force other tokens"
