@@ -43,7 +43,9 @@ def test_formats_are_taken_in_order(tmp_path: Path) -> None:
 
 def test_a_folder_without_weights_says_what_was_looked_for_and_found(tmp_path: Path) -> None:
     (tmp_path / "tf_model.h5").touch()
-    with pytest.raises(CheckpointError, match=r"looked for model\.safetensors, .*index\.json, \*\.gguf; found tf_model\.h5"):
+    with pytest.raises(
+        CheckpointError, match=r"looked for model\.safetensors, .*index\.json, \*\.gguf; found tf_model\.h5"
+    ):
         open_weights(tmp_path)
 
 

@@ -33,6 +33,26 @@ def test_a_misspelt_folder_names_its_neighbours(tmp_path: Path) -> None:
         resolve(tmp_path / "nowhere" / "x")
 
 
+def test_a_gguf_file_is_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "a.gguf"
+    file.touch()
+    monkeypatch.chdir(tmp_path)
+    for source in (file, str(file), "./a.gguf", "a.gguf"):
+        assert resolve(source).samefile(file)
+    assert (describe(file).form, describe(file).name) == ("folder", tmp_path.name)
+
+
+def test_a_misspelt_gguf_file_names_its_neighbours(tmp_path: Path) -> None:
+    (tmp_path / "tiny.Q4_0.gguf").touch()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(SourceError, match=r"no file .*/tiny\.Q4_1\.gguf; did you mean tiny\.Q4_0\.gguf\?"):
+        resolve(tmp_path / "tiny.Q4_1.gguf")
+    with pytest.raises(SourceError, match=r"no file .*; the GGUF files of .* are tiny\.Q4_0\.gguf"):
+        resolve(tmp_path / "zzz.gguf")
+    with pytest.raises(SourceError, match="holds no GGUF files"):
+        resolve(tmp_path / "folder" / "x.gguf")
+
+
 def test_a_file_is_no_model_folder(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").touch()
     with pytest.raises(SourceError, match=f"is a file; expected the folder of a model, such as {tmp_path}"):
@@ -45,7 +65,24 @@ def test_what_looks_like_a_path_never_goes_to_a_hub(source: str) -> None:
         resolve(source)
 
 
-@pytest.mark.parametrize("source", ["", "a/b/c", "a b", "https://x/y", "a/..", "a--b", "-a", "a\n", "ä"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "",
+        "a/b/c",
+        "a b",
+        "https://x/y",
+        "a/..",
+        "a--b",
+        "-a",
+        "a\n",
+        "ä",
+        "a/b#",
+        "a/b#x",
+        "a/b#../x.gguf",
+        "a/b#/x.gguf",
+    ],
+)
 def test_anything_else_lists_the_three_forms(source: str) -> None:
     with pytest.raises(SourceError, match=r"expected a folder .*pypi:NAME.*hub id"):
         resolve(source)

@@ -293,6 +293,49 @@ def test_a_repository_of_another_kind_is_refused_before_a_download(
     assert client.hub.downloads == set()
 
 
+class TestGguf:
+    @pytest.fixture
+    def gguf(self, client: Client) -> Client:
+        """A repository with one GGUF file, as those who quantize models make them."""
+        client.hub.files = {"README.md": b"# A model", "tiny.Q4_0.gguf": b"GGUF", ".gitattributes": b""}
+        return client
+
+    @pytest.mark.parametrize("want", ["all", "model", "tokenizer", "config", "embedding"])
+    def test_one_file_is_all_that_is_wanted(self, gguf: Client, want: str) -> None:
+        folder = Path(gguf(want=want)["folder"])
+        assert gguf.hub.downloads == {"README.md", "tiny.Q4_0.gguf"}
+        assert (folder / "tiny.Q4_0.gguf").read_bytes() == b"GGUF"
+        for again in ("all", "model", "tokenizer", "config", "embedding"):
+            assert gguf.needs_nothing(want=again) == str(folder)
+
+    def test_of_several_one_has_to_be_named(self, gguf: Client) -> None:
+        gguf.hub.files |= {"tiny.Q8_0.gguf": b"GGUF8", "config.json": b"{}", "big/tiny.F16.gguf": b"GGUF16"}
+        message = gguf()["message"]
+        assert "org/model holds 3 GGUF files; choose one: " in message
+        assert "org/model#tiny.Q4_0.gguf, org/model#tiny.Q8_0.gguf" in message
+        assert gguf.hub.downloads == set()
+        for name in ("tiny.Q8_0.gguf", "big/tiny.F16.gguf"):
+            file = Path(gguf(f"org/model#{name}")["folder"])
+            assert file.read_bytes() == gguf.hub.files[name]
+            assert gguf.needs_nothing(source=f"org/model#{name}", local_files_only=True) == str(file)
+            assert (describe(file).form, describe(file).name) == ("hub", "org/model")
+        assert gguf.hub.downloads == {"README.md", "tiny.Q8_0.gguf", "big/tiny.F16.gguf"}
+        # One that was fetched by its name isn't "the" model of the repository.
+        assert "choose one" in gguf()["message"]
+
+    def test_an_unknown_file_lists_the_others(self, gguf: Client) -> None:
+        message = gguf("org/model#tiny.Q5_0.gguf")["message"]
+        assert "org/model has no tiny.Q5_0.gguf; its GGUF files are org/model#tiny.Q4_0.gguf" in message
+
+    def test_other_weights_come_first(self, client: Client) -> None:
+        client.hub.files["tiny.Q4_0.gguf"] = b"GGUF"
+        file = client("org/model#tiny.Q4_0.gguf")["folder"]
+        assert client.hub.downloads == {"README.md", "tiny.Q4_0.gguf"}
+        client(want="model")
+        assert "model.safetensors" in client.hub.downloads
+        assert client.needs_nothing(source="org/model#tiny.Q4_0.gguf") == file
+
+
 def test_cache_dir_takes_the_place_of_the_cache(client: Client, tmp_path: Path) -> None:
     folder = client.fresh(cache_dir=str(tmp_path / "elsewhere"))["folder"]
     assert folder.startswith(str(tmp_path / "elsewhere" / "models--org--model"))

