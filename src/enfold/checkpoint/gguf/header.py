@@ -187,14 +187,14 @@ def _reader_class() -> Any:
 
 def _strings(data: memoryview, begin: int, count: int) -> tuple[list[str], int]:
     """`count` texts, each after its length, and the byte after them."""
-    values = []
+    values, size = [], len(data)
     for _ in range(count):
         start = begin + 8
-        if start > len(data):
-            raise ValueError(f"it ends at byte {len(data)}, within an array of {count} texts")
+        if start > size:
+            raise ValueError(f"it ends at byte {size}, within an array of {count} texts")
         begin = start + _LENGTH.unpack_from(data, begin)[0]
-        if begin > len(data):
-            raise ValueError(f"it ends at byte {len(data)}, and the text at byte {start} needs {begin - start} bytes")
+        if begin > size:
+            raise ValueError(f"it ends at byte {size}, and the text at byte {start} needs {begin - start} bytes")
         values.append(str(data[start:begin], "utf-8"))
     return values, begin
 
