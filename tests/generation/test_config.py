@@ -2,6 +2,7 @@
 
 import copy
 import json
+import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -191,7 +192,8 @@ def test_assignment() -> None:
 
 def test_copies_are_apart() -> None:
     config = GenerationConfig(eos_token_id=[1, 2])
-    for other in (copy.copy(config), copy.deepcopy(config), config.updated()):
+    pickled = pickle.loads(pickle.dumps(config))
+    for other in (copy.copy(config), copy.deepcopy(config), config.updated(), pickled):
         other.eos_token_id.append(9)
         assert config.eos_token_id == [1, 2]
     assert config == GenerationConfig(eos_token_id=[1, 2])

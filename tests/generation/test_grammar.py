@@ -105,6 +105,21 @@ def test_a_real_vocabulary() -> None:
     jsonschema.validate(json.loads(tokenizer.decode(tokens, skip_special_tokens=True)), SCHEMA)
 
 
+@pytest.mark.parametrize(("name", "end"), [("t5-small", "</s>"), ("roberta-base", "</s>")])
+def test_vocabularies_of_all_kinds(name: str, end: str) -> None:
+    """Sentencepiece and byte-level; the text has a word that is many tokens."""
+    backend = enfold.AutoTokenizer.from_pretrained(shared("vocab", name))._state.full
+    config = GenerationConfig(eos_token_id=backend.token_to_id(end), regex=r"[a-z]{3,9} (größte|Straße)s?[.]")
+    mask, generator = grammar_mask(config, backend), np.random.default_rng(0)
+    assert mask is not None
+    tokens = [0]
+    while tokens[-1] != config.eos_token_id:
+        scores = generator.standard_normal((1, backend.get_vocab_size())).astype(np.float32)
+        tokens.append(int(mask(scores, Rows([tokens], [1], [[0]])).argmax()))
+    assert re.fullmatch(config.regex, backend.decode(tokens[1:]))
+    assert mask.is_complete(tokens[1:])
+
+
 def test_beams_branch_change_places_and_end(tiny: tokenizers.Tokenizer) -> None:
     """The mask of a text is the same whichever rows ran before, and beside it."""
     config = options(tiny, regex="(ab|cd)+e")
@@ -174,7 +189,7 @@ def test_the_grammar_counts_where_all_else_is_forbidden(tiny: tokenizers.Tokeniz
         ({"json_schema": {"minimum": 5, "maximum": 3, "type": "integer"}}, r"minimum \(5\) is greater"),
         ({"json_schema": {"enum": [{1}]}}, "json_schema can't be used"),
         ({"regex": "a(b"}, r"(?s)regex can't be used: .*unclosed group"),
-        ({"regex": r"[^\s\S]"}, "regex can't be fulfilled: no token of the vocabulary begins such a text"),
+        ({"regex": r"[^\s\S]"}, "regex can't be fulfilled, not even begun: no token of the vocabulary"),
         ({"grammar": "start: foo"}, r'grammar can\'t be used: .*unknown name: "foo"'),
     ],
 )
@@ -191,6 +206,12 @@ def test_dead_ends_and_broken_texts(tiny: tokenizers.Tokenizer) -> None:
         mask(np.zeros((1, 320), np.float32), Rows([[0, x]], [1], [[0]]))
     with pytest.raises(InputError, match=rf"1 generated tokens \(the last: {y}\) broke the grammar"):
         mask(np.zeros((1, 320), np.float32), Rows([[0, y]], [1], [[0]]))
+
+
+def test_words_that_the_vocabulary_has_not() -> None:
+    tokenizer = enfold.AutoTokenizer.from_pretrained(shared("vocab", "t5-small"))  # knows no braces
+    with pytest.raises(InputError, match=r"json_schema can't be fulfilled.*the vocabulary has no tokens for '\{'"):
+        grammar_mask(GenerationConfig(eos_token_id=1, json_schema={"type": "object"}), tokenizer)
 
 
 def test_what_is_needed(tiny: tokenizers.Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -124,6 +124,12 @@ def test_ids_outside_the_vocabulary_are_listed() -> None:
         processors(config, 50)
 
 
+def test_end_tokens_without_a_score_are_passed_over() -> None:
+    config = GenerationConfig(eos_token_id=[3, 900], min_new_tokens=4)
+    scores = apply(processors(config, 5), np.zeros((1, 5), np.float32), Rows([[1]], [1], [[1]]))
+    assert scores.tolist() == [[0, 0, 0, -np.inf, 0]]
+
+
 def test_decay_needs_an_end_token() -> None:
     with pytest.raises(InputError, match="eos_token_id is not known"):
         processors(GenerationConfig(exponential_decay_length_penalty=[1, 1.1]), 50)

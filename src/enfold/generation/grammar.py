@@ -13,12 +13,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import tokenizers
 from numpy.typing import NDArray
 
 from enfold.errors import InputError, MissingDependencyError
 from enfold.generation.config import GenerationConfig
 from enfold.generation.rows import Rows, Scores
-from enfold.generation.token_text import backend_of
+from enfold.generation.token_text import TokenBytes, backend_of
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
@@ -30,7 +31,7 @@ _KINDS: Final = ("json_schema", "regex", "grammar")
 # JSON allows white space without end, and small models write it without end: a line break and deep indentation do.
 _WHITESPACE: Final = r"[\x20\x0A\x0D\x09]{1,40}"
 
-# Reading a vocabulary takes a third of a second for 50,000 tokens, so it is done once for a tokenizer.
+# Reading a vocabulary takes a second for 50,000 tokens and five for 250,000, so it is done once for a tokenizer.
 # An enfold tokenizer that changes makes a new backend.
 _vocabularies: weakref.WeakKeyDictionary[Any, dict[tuple[int, ...], LLTokenizer]] = weakref.WeakKeyDictionary()
 
@@ -59,8 +60,8 @@ class GrammarMask:
             text = tuple(tokens[begin:])
             state = states[text] = self._state(text, states)
             allowed = _allowed(state, row.size)
-            if state.is_error():
-                raise InputError(f"the grammar can't be followed further after {_shown(text)}: {_reason(state)}")
+            if reason := _dead_end(state, allowed):
+                raise InputError(f"the grammar can't be followed further after {_shown(text)}: {reason}")
             row[~allowed] = -np.inf
             if row.max() == -np.inf:
                 row[allowed] = 0
@@ -119,8 +120,8 @@ def grammar_mask(config: GenerationConfig, tokenizer: Any) -> GrammarMask | None
     matcher = llguidance.LLMatcher(vocabulary, text, log_level=0, limits=limits)
     if matcher.is_error():
         raise InputError(f"{kind} can't be used: {_reason(matcher)}")
-    if not _allowed(matcher, vocabulary.vocab_size).any() or matcher.is_error():
-        raise InputError(f"{kind} can't be fulfilled: no token of the vocabulary begins such a text")
+    if reason := _dead_end(matcher, _allowed(matcher, vocabulary.vocab_size)):
+        raise InputError(f"{kind} can't be fulfilled, not even begun: {reason}")
     return GrammarMask(matcher, skipped=int(config.forced_bos_token_id is not None))
 
 
@@ -140,13 +141,48 @@ def _compiled(kind: str, value: Any) -> str:
 
 
 def _vocabulary(tokenizer: Any, ends: tuple[int, ...]) -> LLTokenizer:
-    from llguidance import LLTokenizer
+    from llguidance import LLTokenizer, TokenizerWrapper
 
     backend = backend_of(tokenizer)
     known = _vocabularies.setdefault(backend, {})
     if ends not in known:
-        known[ends] = LLTokenizer(backend.to_str(), eos_token=list(ends))
+        # llguidance reads byte-level vocabularies itself, but not those of sentencepiece; this way takes any.
+        known[ends] = LLTokenizer(TokenizerWrapper(_Tokens(backend, ends)), eos_token=list(ends))
     return known[ends]
+
+
+class _Tokens:
+    """A vocabulary as llguidance asks for it."""
+
+    bos_token_id = None
+
+    def __init__(self, backend: tokenizers.Tokenizer, ends: tuple[int, ...]) -> None:
+        text = TokenBytes(backend)
+        self._backend = backend
+        self.eos_token_id = ends[0]
+        self.tokens = [text[token] for token in range(max(backend.get_vocab().values()) + 1)]
+        added = backend.get_added_tokens_decoder()
+        self.special_token_ids = [number for number, token in added.items() if token.special]
+        self._ids = {piece: token for token, piece in enumerate(self.tokens) if token not in added}
+        self._longest = max(map(len, self._ids))
+
+    def __call__(self, text: str | bytes) -> list[int]:
+        """The tokens of a piece of text that is certain to come, with exactly its bytes."""
+        data = text.encode() if isinstance(text, str) else text
+        ids: list[int] = self._backend.encode(data.decode(), add_special_tokens=False).ids
+        # Sentencepiece puts spaces before a text and joins those inside: such pieces are cut here.
+        return ids if b"".join(self.tokens[token] for token in ids) == data else self._longest_first(data)
+
+    def _longest_first(self, data: bytes) -> list[int]:
+        ids, start = [], 0
+        while start < len(data):
+            ends = range(min(len(data), start + self._longest), start, -1)
+            end = next((end for end in ends if data[start:end] in self._ids), None)
+            if end is None:
+                break  # the vocabulary can't say it, which the mask finds out by itself
+            ids.append(self._ids[data[start:end]])
+            start = end
+        return ids
 
 
 def _allowed(state: LLMatcher, vocabulary: int) -> NDArray[np.bool_]:
@@ -154,7 +190,20 @@ def _allowed(state: LLMatcher, vocabulary: int) -> NDArray[np.bool_]:
     bits = np.unpackbits(np.frombuffer(state.compute_bitmask(), dtype=np.uint8), bitorder="little")
     allowed = np.zeros(vocabulary, dtype=np.bool_)
     allowed[: bits.size] = bits[:vocabulary]
+    if state.compute_ff_bytes():
+        # Text that is certain to come was cut into tokens by itself; where the vocabulary lacks a character of it
+        # (sentencepiece without byte tokens) these may be others than the grammar's.
+        for token in np.flatnonzero(allowed):
+            allowed[token] = bool(state.validate_tokens([int(token)]))
     return allowed
+
+
+def _dead_end(state: LLMatcher, allowed: NDArray[np.bool_]) -> str | None:
+    """Why there is no way on, where that is so."""
+    if allowed.any() and not state.is_error():
+        return None
+    certain = state.compute_ff_bytes().decode(errors="replace")
+    return f"the vocabulary has no tokens for {certain!r}" if certain else "no token of the vocabulary continues it"
 
 
 def _shown(text: tuple[int, ...]) -> str:

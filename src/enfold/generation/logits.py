@@ -42,12 +42,14 @@ def processors(
         InputError: options that name ids outside the vocabulary, all listed, or end tokens that aren't known.
     """
     _check_ids(config, vocabulary)
-    chain = [*_by_history(config), *_by_position(config, prefix_allowed_tokens_fn, positions)]
+    # An end token without a score can't be written: nothing to forbid or to favour.
+    ends = tuple(token for token in config.eos_token_ids if token < vocabulary)
+    chain = [*_by_history(config, ends), *_by_position(config, ends, prefix_allowed_tokens_fn, positions)]
     chain += [adapt_processor(processor) for processor in own]
     if grammar is not None:
         chain.append(grammar)
     if config.do_sample:
-        chain += _warpers(config)
+        chain += _warpers(config, ends)
     if config.renormalize_logits:
         chain.append(warpers.Normalize())
     return chain
@@ -72,7 +74,7 @@ def guide(conditional: Scores, unconditional: Scores, scale: float) -> Scores:
     return given
 
 
-def _by_history(config: GenerationConfig) -> Iterator[Processor]:
+def _by_history(config: GenerationConfig, ends: tuple[int, ...]) -> Iterator[Processor]:
     """What depends on the tokens so far."""
     if config.sequence_bias:
         yield penalties.SequenceBias(config.sequence_biases)
@@ -87,16 +89,17 @@ def _by_history(config: GenerationConfig) -> Iterator[Processor]:
     if config.encoder_no_repeat_ngram_size:
         yield penalties.NoRepeat(config.encoder_no_repeat_ngram_size, of="sources")
     if config.bad_words_ids:
-        ends = {(token,) for token in config.eos_token_ids}
-        words = {tuple(word) for word in config.bad_words_ids} - ends
+        words = {tuple(word) for word in config.bad_words_ids} - {(token,) for token in ends}
         yield penalties.SequenceBias(dict.fromkeys(words, -np.inf))
 
 
 def _by_position(
-    config: GenerationConfig, allowed: Callable[[int, list[int]], Any] | None, positions: int | None
+    config: GenerationConfig,
+    ends: tuple[int, ...],
+    allowed: Callable[[int, list[int]], Any] | None,
+    positions: int | None,
 ) -> Iterator[Processor]:
     """What depends on how far a row is, or on nothing."""
-    ends = config.eos_token_ids
     if ends and config.min_new_tokens is not None:
         yield masks.MinNewTokens(config.min_new_tokens, ends)
     elif ends and config.min_length:
@@ -122,10 +125,10 @@ def _by_position(
         yield masks.BeginSuppress(tuple(config.begin_suppress_tokens), config.forced_bos_token_id is not None)
 
 
-def _warpers(config: GenerationConfig) -> Iterator[Processor]:
+def _warpers(config: GenerationConfig, ends: tuple[int, ...]) -> Iterator[Processor]:
     """The shaping of a distribution that is sampled."""
     # Beams need one way on beside every end token.
-    least = 1 if config.num_beams == 1 else max(len(config.eos_token_ids), 1) + 1
+    least = 1 if config.num_beams == 1 else max(len(ends), 1) + 1
     if config.temperature != 1:
         yield warpers.Temperature(config.temperature)
     if config.top_h is not None:
@@ -147,7 +150,6 @@ def _warpers(config: GenerationConfig) -> Iterator[Processor]:
 _ID_OPTIONS = (
     "bad_words_ids",
     "begin_suppress_tokens",
-    "eos_token_id",
     "force_words_ids",
     "forced_bos_token_id",
     "forced_eos_token_id",
