@@ -84,7 +84,8 @@ def test_unknown_entries_stay_and_code_references_go(tmp_path: Path) -> None:
     (source / "tokenizer_config.json").write_text(json.dumps(config))
     paths = Tokenizer.from_folder(source, do_lower_case=False).save_pretrained(tmp_path / "saved")
     saved: dict[str, Any] = json.loads((tmp_path / "saved" / "tokenizer_config.json").read_text())
-    assert saved["chat_template"] == "{{ messages }}" and "auto_map" not in saved
+    assert "auto_map" not in saved and "chat_template" not in saved
+    assert (tmp_path / "saved" / "chat_template.jinja").read_text() == "{{ messages }}"
     assert saved["do_lower_case"] is False
     assert sorted(Path(path).name for path in paths) == sorted(path.name for path in (tmp_path / "saved").iterdir())
 

@@ -128,17 +128,6 @@ def test_cluecorpussmall_as_a_tokenizer(tmp_path: Path) -> None:
         assert ours(text, add_special_tokens=False)["input_ids"] == oracle.encode(text), text
 
 
-def test_marian_takes_its_ids_from_vocab_json(tmp_path: Path) -> None:
-    source = shared("vocab", "nmt-joint")
-    (tmp_path / "source.spm").symlink_to(source / "vocab.joint.spm")
-    (tmp_path / "vocab.json").symlink_to(source / "vocab.json")
-    ours, theirs = Tokenizer.from_folder(tmp_path, "marian"), Tokenizer.from_folder(source)
-    assert theirs.kind == "marian"
-    for text in TEXTS[2:20]:
-        assert ours(text)["input_ids"] == theirs(text)["input_ids"], text
-        assert ours(text)["input_ids"][-1] == ours.eos_token_id
-
-
 def test_every_field_is_read_as_protobuf_reads_it(tmp_path: Path) -> None:
     folder, _ = _folder(tmp_path, "a.model")
     ours = read_sentencepiece(folder / "a.model")

@@ -6,16 +6,15 @@ import numpy as np
 from tokenizers import models
 
 from enfold.errors import InputError
+from enfold.tokenization.stages import CLEANED, Pieces, Replace, Stage, Trim, feed, finish, make_stages
 from enfold.tokenization.state import State
 
-__all__ = ["as_ids", "clean_up", "decode"]
-
-_CLEANED = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
+__all__ = ["as_ids", "clean_up", "decode", "stages_of"]
 
 
 def clean_up(text: str) -> str:
     """Remove the spaces before punctuation and English contractions that WordPiece leaves."""
-    for spaced in _CLEANED:
+    for spaced in CLEANED:
         text = text.replace(spaced, spaced.strip())
     return text
 
@@ -27,14 +26,41 @@ def decode(state: State, token_ids: Any, *, skip_special_tokens: bool, clean: bo
         InputError: something that is not a list, array or tensor of ids.
     """
     values = _as_lists(token_ids)
-    clean = clean and not isinstance(state.full.model, models.BPE)
     if isinstance(values, list) and values and isinstance(values[0], list):
         rows = [_checked(row) for row in values]
-        texts = state.full.decode_batch(rows, skip_special_tokens=skip_special_tokens)
-        return [clean_up(text) for text in texts] if clean else texts
+        return _decode_rows(state, rows, skip_special_tokens, clean)
     row = _checked(values if isinstance(values, list) else [values])
-    text = state.full.decode(row, skip_special_tokens=skip_special_tokens)
-    return clean_up(text) if clean else text
+    return _decode_rows(state, [row], skip_special_tokens, clean)[0]
+
+
+def _decode_rows(state: State, rows: list[list[int]], skip: bool, clean: bool) -> list[str]:
+    if state.table is None:
+        texts = state.full.decode_batch(rows, skip_special_tokens=skip)
+        return [clean_up(text) for text in texts] if clean and _is_cleaned(state) else texts
+    stages, skipped = stages_of(state, clean=clean), state.special_texts if skip else frozenset[str]()
+    texts = []
+    for row in rows:
+        tokens = (state.book.id_to_token(number) for number in row)
+        text = feed(stages, (token for token in tokens if token is not None and token not in skipped))
+        texts.append(text + finish(stages))
+    return texts
+
+
+def stages_of(state: State, *, clean: bool) -> list[Stage]:
+    """The stages from tokens to text, fresh."""
+    if state.table is None:
+        stages = make_stages(state.full.decoder)
+    else:
+        table = state.table
+        stages = [Pieces(state.special_texts, table.after_special, table.denormalizer), Trim()]
+    if clean and _is_cleaned(state):
+        stages += [Replace(spaced, spaced.strip()) for spaced in CLEANED]
+    return stages
+
+
+def _is_cleaned(state: State) -> bool:
+    """BPE never is: its spaces are those of the text."""
+    return state.table is not None or not isinstance(state.full.model, models.BPE)
 
 
 def as_ids(ids: Any) -> int | list[int]:

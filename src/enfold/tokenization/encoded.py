@@ -117,7 +117,7 @@ def cut_items(
         InputError: there is no room beside the special tokens, or the text to be cut is too short to give way.
     """
     flat = [text for item in items for text in (item if isinstance(item, tuple) else (item,))]
-    encodings = iter(state.raw.encode_batch(flat, is_pretokenized=is_pretokenized))
+    encodings = iter(state.pieces(flat, is_pretokenized=is_pretokenized))
     windows: list[list[Encoding]] = []
     for item in items:
         first, second = next(encodings), next(encodings) if isinstance(item, tuple) else None

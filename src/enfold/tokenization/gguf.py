@@ -16,7 +16,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 from enfold.checkpoint.gguf import open_gguf
 from enfold.checkpoint.gguf.vocabulary import CONTROL, USER_DEFINED, Vocabulary
 from enfold.errors import TokenizerError
-from enfold.tokenization.build import Built
+from enfold.tokenization.built import Built
 from enfold.tokenization.kinds import KINDS
 from enfold.tokenization.pipelines import fill_template, fit_out
 from enfold.tokenization.settings import Settings, read_settings
@@ -133,8 +133,8 @@ def _settings(vocabulary: Vocabulary, stated: Settings) -> Settings:
     if starts is None:
         # As llama.cpp: a sentencepiece vocabulary starts its texts unless it says otherwise.
         starts = vocabulary.model == "llama" or _CUTS.get(vocabulary.pre or "default", _GPT2).starts
-    template = {} if vocabulary.chat_template is None else {"chat_template": vocabulary.chat_template}
-    config = {"tokenizer_class": "LlamaTokenizer" if vocabulary.model == "llama" else "PreTrainedTokenizerFast"}
+    templates = vocabulary.chat_templates
+    class_name = "LlamaTokenizer" if vocabulary.model == "llama" else "PreTrainedTokenizerFast"
     prefix = vocabulary.add_space_prefix if vocabulary.model == "llama" else None
     return replace(
         stated,
@@ -144,8 +144,8 @@ def _settings(vocabulary: Vocabulary, stated: Settings) -> Settings:
         add_prefix_space=_first(stated.add_prefix_space, prefix),
         model_max_length=_first(stated.model_max_length, vocabulary.context_length),
         model_input_names=stated.model_input_names or ("input_ids", "attention_mask"),
-        tokenizer_class=stated.tokenizer_class or config["tokenizer_class"],
-        config=config | template,
+        tokenizer_class=stated.tokenizer_class or class_name,
+        chat_template=stated.chat_template or (templates.get("default") if len(templates) < 2 else templates),
     )
 
 

@@ -14,6 +14,8 @@ from typing import Literal
 
 from tokenizers import AddedToken
 
+from enfold.tokenization.languages import M2M100, MBART, MBART50, NLLB
+
 __all__ = [
     "KINDS",
     "TOKENIZER_NAMES",
@@ -25,20 +27,11 @@ __all__ = [
 ]
 
 Algorithm = Literal["wordpiece", "byte-bpe", "unigram", "spm-bpe", "any"]
-Layout = Literal["as-is", "fairseq", "camembert", "mbart", "t5", "json"]
-NormalizerName = Literal["bert", "albert", "deberta-v2", "spm", "none"]
+Layout = Literal["as-is", "fairseq", "camembert", "mbart", "t5", "pegasus", "table"]
+NormalizerName = Literal["bert", "albert", "deberta-v2", "spm", "nfc", "none"]
 
 _THREE = ("input_ids", "token_type_ids", "attention_mask")
 _TWO = ("input_ids", "attention_mask")
-
-_MBART = (
-    "ar_AR cs_CZ de_DE en_XX es_XX et_EE fi_FI fr_XX gu_IN hi_IN it_IT ja_XX kk_KZ ko_KR lt_LT lv_LV my_MM ne_NP "
-    "nl_XX ro_RO ru_RU si_LK tr_TR vi_VN zh_CN"
-)
-_MBART50 = (
-    f"{_MBART} af_ZA az_AZ bn_IN fa_IR he_IL hr_HR id_ID ka_GE km_KH mk_MK ml_IN mn_MN mr_IN pl_PL ps_AF pt_XX sv_SE "
-    "sw_KE ta_IN te_IN th_TH tl_XX uk_UA ur_PK xh_ZA gl_ES sl_SI"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +39,9 @@ class Kind:
     """How one family of tokenizers turns files into ids.
 
     ``files`` are the vocabulary files, used where there is no ``tokenizer.json``. ``layout`` says how the pieces of
-    a sentencepiece file become ids. ``special`` maps a role (``cls`` for ``cls_token``) to its default token.
+    a sentencepiece file become ids; ``table``, that a ``vocab.json`` numbers them. ``special`` maps a role (``cls`` for
+    ``cls_token``) to its default token; with ``appends``, those that the vocabulary lacks are added to it.
+    ``languages`` are the codes that a translation model marks, in the order of their ids.
     """
 
     name: str
@@ -61,7 +56,11 @@ class Kind:
     trim_offsets: bool = False
     input_names: tuple[str, ...] = _TWO
     padding_side: Literal["right", "left"] = "right"
+    appends: bool = False
+    splits_like: Literal["gpt2", "qwen2"] = "gpt2"
     languages: str = ""
+    language_token: str = "{}"
+    default_language: str = ""
     classes: tuple[str, ...] = ()
     model_types: tuple[str, ...] = ()
 
@@ -72,6 +71,7 @@ def _mask(token: str = "<mask>") -> AddedToken:
 
 
 _BERT_SPECIAL = {"unk": "[UNK]", "sep": "[SEP]", "pad": "[PAD]", "cls": "[CLS]", "mask": "[MASK]"}
+_END = "<|endoftext|>"
 _FAIRSEQ_SPECIAL = {"bos": "<s>", "eos": "</s>", "unk": "<unk>", "sep": "</s>", "pad": "<pad>", "cls": "<s>"}
 
 _BERT = Kind(
@@ -179,9 +179,29 @@ _TABLE = (
         name="gpt2",
         algorithm="byte-bpe",
         files=("vocab.json", "merges.txt"),
-        special={"bos": "<|endoftext|>", "eos": "<|endoftext|>", "unk": "<|endoftext|>"},
+        special={"bos": _END, "eos": _END, "unk": _END},
         classes=("GPT2Tokenizer", "CodeGenTokenizer"),
         model_types=("gpt2", "codegen", "gpt_neo", "gptj", "phi"),
+    ),
+    Kind(
+        name="gpt-neox",
+        algorithm="byte-bpe",
+        files=("vocab.json", "merges.txt"),
+        normalizer="nfc",
+        special={"bos": _END, "eos": _END, "unk": _END, "pad": "<|padding|>"},
+        classes=("GPTNeoXTokenizer",),
+        model_types=("gpt_neox",),
+    ),
+    Kind(
+        name="qwen2",
+        algorithm="byte-bpe",
+        files=("vocab.json", "merges.txt"),
+        normalizer="nfc",
+        splits_like="qwen2",
+        special={"eos": _END, "unk": _END, "pad": _END},
+        appends=True,
+        classes=("Qwen2Tokenizer",),
+        model_types=("qwen2", "qwen2_moe", "qwen3", "qwen3_moe"),
     ),
     _XLM_ROBERTA,
     replace(
@@ -197,7 +217,8 @@ _TABLE = (
         layout="mbart",
         single="$A eos lang",
         pair="$A $B eos lang",
-        languages=_MBART,
+        languages=MBART,
+        default_language="en_XX",
         classes=("MBartTokenizer",),
         model_types=("mbart",),
     ),
@@ -207,9 +228,37 @@ _TABLE = (
         layout="mbart",
         single="lang $A eos",
         pair="lang $A $B eos",
-        languages=_MBART50,
+        languages=MBART50,
+        default_language="en_XX",
         classes=("MBart50Tokenizer",),
         model_types=("mbart50",),
+    ),
+    replace(
+        _XLM_ROBERTA,
+        name="nllb",
+        algorithm="spm-bpe",
+        layout="mbart",
+        single="lang $A eos",
+        pair="lang $A $B eos",
+        languages=NLLB,
+        default_language="eng_Latn",
+        classes=("NllbTokenizer",),
+        model_types=("nllb-moe",),
+    ),
+    Kind(
+        name="m2m100",
+        algorithm="spm-bpe",
+        files=("sentencepiece.bpe.model", "vocab.json"),
+        normalizer="spm",
+        layout="table",
+        single="lang $A eos",
+        pair="lang $A $B eos",
+        special={"bos": "<s>", "eos": "</s>", "unk": "<unk>", "sep": "</s>", "pad": "<pad>"},
+        languages=M2M100,
+        language_token="__{}__",
+        default_language="en",
+        classes=("M2M100Tokenizer",),
+        model_types=("m2m_100",),
     ),
     Kind(
         name="albert",
@@ -258,11 +307,23 @@ _TABLE = (
         model_types=("t5", "mt5", "umt5", "switch_transformers"),
     ),
     Kind(
+        name="pegasus",
+        algorithm="unigram",
+        files=("spiece.model",),
+        normalizer="spm",
+        layout="pegasus",
+        single="$A eos",
+        pair="$A $B eos",
+        special={"eos": "</s>", "unk": "<unk>", "pad": "<pad>", "mask": "<mask_2>"},
+        classes=("PegasusTokenizer",),
+        model_types=("pegasus", "bigbird_pegasus"),
+    ),
+    Kind(
         name="marian",
         algorithm="unigram",
         files=("source.spm", "vocab.json"),
         normalizer="spm",
-        layout="json",
+        layout="table",
         single="$A eos",
         pair="$A $B eos",
         special={"eos": "</s>", "unk": "<unk>", "pad": "<pad>"},
@@ -278,7 +339,7 @@ _TABLE = (
         special={"bos": "<s>", "eos": "</s>", "unk": "<unk>"},
         padding_side="left",
         classes=("LlamaTokenizer", "CodeLlamaTokenizer"),
-        model_types=("llama", "code_llama"),
+        model_types=("llama", "code_llama", "mistral", "mixtral"),
     ),
     Kind(
         name="generic",

@@ -4,15 +4,20 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
 
 from enfold.errors import TokenizerError
 from enfold.tokenization.kinds import Kind
+from enfold.tokenization.languages import fill
 from enfold.tokenization.settings import Settings
 
-__all__ = ["adjust", "fill_template", "fit_out"]
+__all__ = ["adjust", "fill_template", "fit_out", "template_of"]
 
 _SPACE = "▁"
+# Qwen2's words: contractions, letters with one sign before them, single digits, signs, line ends, spaces.
+_QWEN2 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 
 
 def fit_out(backend: Tokenizer, kind: Kind, settings: Settings, charsmap: bytes = b"") -> None:
@@ -21,7 +26,11 @@ def fit_out(backend: Tokenizer, kind: Kind, settings: Settings, charsmap: bytes 
         backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         backend.decoder = decoders.WordPiece(prefix="##")
     elif kind.algorithm == "byte-bpe":
-        backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=settings.add_prefix_space or False)
+        prefix = settings.add_prefix_space or False
+        backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix, use_regex=kind.splits_like == "gpt2")
+        if kind.splits_like == "qwen2":
+            cutter = pre_tokenizers.Split(Regex(_QWEN2), behavior="isolated", invert=False)
+            backend.pre_tokenizer = pre_tokenizers.Sequence([cutter, backend.pre_tokenizer])
         backend.decoder = decoders.ByteLevel()
     else:
         _fit_out_sentencepiece(backend, kind, settings)
@@ -31,11 +40,16 @@ def fit_out(backend: Tokenizer, kind: Kind, settings: Settings, charsmap: bytes 
 
 def _fit_out_sentencepiece(backend: Tokenizer, kind: Kind, settings: Settings) -> None:
     scheme = "never" if settings.add_prefix_space is False else "always"
-    if isinstance(backend.model, models.BPE):
+    if kind.normalizer == "none":
         # Llama's pieces hold spaces inside, so a text is one word.
-        scheme = "first" if scheme == "always" else scheme
-        backend.pre_tokenizer = pre_tokenizers.Metaspace(_SPACE, prepend_scheme=scheme, split=False)
-        strip = [decoders.Strip(content=" ", left=1)] if scheme == "first" else []
+        if settings.legacy:
+            # until 2023 a text behind a special token got a space in front, too
+            front = [normalizers.Prepend(_SPACE)] if scheme == "always" else []
+            backend.normalizer = normalizers.Sequence([*front, normalizers.Replace(" ", _SPACE)])
+        else:
+            first = "first" if scheme == "always" else scheme
+            backend.pre_tokenizer = pre_tokenizers.Metaspace(_SPACE, prepend_scheme=first, split=False)
+        strip = [decoders.Strip(content=" ", left=1)] if scheme == "always" else []
         parts = [decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse(), *strip]
         backend.decoder = decoders.Sequence(parts)
         return
@@ -53,6 +67,8 @@ def _normalizer(kind: Kind, settings: Settings, charsmap: bytes) -> normalizers.
     lower = kind.lower if settings.do_lower_case is None else settings.do_lower_case
     if kind.normalizer == "none":
         return None
+    if kind.normalizer == "nfc":
+        return normalizers.NFC()
     if kind.normalizer == "bert":
         return normalizers.BertNormalizer(
             clean_text=True,
@@ -88,7 +104,7 @@ def fill_template(kind: Kind, settings: Settings, backend: Tokenizer, tokens: Ma
     Raises:
         TokenizerError: the template asks for tokens that the vocabulary lacks; all are named.
     """
-    single, pair = _template(kind, settings)
+    single, pair = template_of(kind, settings)
     roles = {word.partition(":")[0] for word in f"{single} {pair}".split() if not word.startswith("$")}
     found = {role: backend.token_to_id(tokens[role]) for role in roles if role in tokens}
     ids = {role: number for role, number in found.items() if number is not None}
@@ -102,26 +118,19 @@ def fill_template(kind: Kind, settings: Settings, backend: Tokenizer, tokens: Ma
     if kind.trim_offsets:
         sep, cls = (tokens["sep"], ids["sep"]), (tokens["cls"], ids["cls"])
         return processors.RobertaProcessing(sep, cls, add_prefix_space=settings.add_prefix_space or False)
-    return processors.TemplateProcessing(
-        single=_filled(single, tokens),
-        pair=_filled(pair, tokens),
-        special_tokens=[(tokens[r], ids[r]) for r in roles],
-    )
+    return fill(single, pair, tokens, ids)
 
 
-def _template(kind: Kind, settings: Settings) -> tuple[str, str]:
-    """``single`` and ``pair`` of a kind, by ``add_bos_token`` and ``add_eos_token`` where it leaves it to them."""
+def template_of(kind: Kind, settings: Settings) -> tuple[str, str]:
+    """``single`` and ``pair`` of a kind, by the settings that some kinds leave it to."""
+    if kind.name == "nllb" and settings.legacy_behaviour:
+        return "$A eos lang", "$A $B eos lang"  # until 2023 NLLB was served as mBART is
     if kind.single not in ("", "bos $A"):
         return kind.single, kind.pair
     starts = kind.single == "bos $A" if settings.add_bos_token is None else settings.add_bos_token
     ends = settings.add_eos_token or False
     first = " ".join(["bos"] * starts + ["$A"] + ["eos"] * ends)
     return first, " ".join([first, *["bos:1"] * starts, "$B:1", *["eos:1"] * ends])
-
-
-def _filled(template: str, tokens: Mapping[str, str]) -> list[str]:
-    words = (word.partition(":") for word in template.split())
-    return [f"{tokens.get(name, name)}:{type_id or 0}" for name, _, type_id in words]
 
 
 def adjust(backend: Tokenizer, settings: Settings) -> None:

@@ -1,6 +1,7 @@
-"""Writing a tokenizer as the three files that ``transformers`` 4 and 5 read back."""
+"""Writing a tokenizer as the files that ``transformers`` 4 and 5 read back."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from enfold.checkpoint.atomic import atomic_folder
 from enfold.tokenization.kinds import Kind
 from enfold.tokenization.settings import NO_LIMIT, Settings
 from enfold.tokenization.state import State
+from enfold.tokenization.templates import TEMPLATE_FILES, write_templates
 
 __all__ = ["save"]
 
@@ -25,18 +27,30 @@ _DROPPED = (
 )
 
 
-def save(folder: Path, state: State, kind: Kind, settings: Settings) -> tuple[str, ...]:
-    """Write ``tokenizer.json``, ``tokenizer_config.json`` and ``special_tokens_map.json`` into a folder."""
-    files = {
+def save(folder: Path, state: State, kind: Kind, settings: Settings, files: Mapping[str, bytes]) -> tuple[str, ...]:
+    """Write the files of a tokenizer into a folder; return their paths.
+
+    ``files`` are those that a kind without ``tokenizer.json`` was built from.
+
+    Raises:
+        TokenizerError: a chat template has a name that is no file name.
+    """
+    described = {
         "tokenizer_config.json": _config(state, kind, settings),
         "special_tokens_map.json": _special_tokens(state),
     }
-    with atomic_folder(folder, replaces=("added_tokens.json",)) as aside:
-        (aside / "tokenizer.json").write_text(state.full.to_str(pretty=True), encoding="utf-8")
-        for name, content in files.items():
+    replaced = ["added_tokens.json", *TEMPLATE_FILES]
+    with atomic_folder(folder, replaces=[*replaced, "tokenizer.json"] if files else replaced) as aside:
+        for name, content in described.items():
             text = json.dumps(content, indent=2, ensure_ascii=False, sort_keys=True)
             (aside / name).write_text(f"{text}\n", encoding="utf-8")
-    return tuple(str(folder / name) for name in (*files, "tokenizer.json"))
+        for name, data in files.items():
+            (aside / name).write_bytes(data)
+        if not files:
+            (aside / "tokenizer.json").write_text(state.full.to_str(pretty=True), encoding="utf-8")
+        templates = write_templates(aside, state.chat_template)
+    written = [*described, *(files or ("tokenizer.json",)), *templates]
+    return tuple(str(folder / name) for name in written)
 
 
 def _config(state: State, kind: Kind, settings: Settings) -> dict[str, Any]:
@@ -44,18 +58,21 @@ def _config(state: State, kind: Kind, settings: Settings) -> dict[str, Any]:
     config = {name: value for name, value in settings.config.items() if name not in _DROPPED}
     config.pop("added_tokens_decoder", None)
     for name in (
+        "chat_template",
         "additional_special_tokens",
         "extra_special_tokens",
         *(f"{role}_token" for role in kind.special),
     ):
         config.pop(name, None)
     config |= settings.stated() | _pipeline_settings(state)
+    if state.languages is not None:
+        config |= {"src_lang": state.languages.source, "tgt_lang": state.languages.target}
     config |= {f"{role}_token": token.content for role, token in state.special.items()}
     if state.extra:
         config["additional_special_tokens"] = list(state.extra)
     config["added_tokens_decoder"] = {
         str(number): {"content": token.content, "special": token.special, **_flags(token)}
-        for number, token in sorted(state.full.get_added_tokens_decoder().items())
+        for number, token in sorted(state.book.get_added_tokens_decoder().items())
     }
     config["model_max_length"] = NO_LIMIT if state.model_max_length >= NO_LIMIT else state.model_max_length
     config["padding_side"] = state.padding_side
@@ -85,7 +102,7 @@ def _pipeline_settings(state: State) -> dict[str, Any]:
 
 def _special_tokens(state: State) -> dict[str, Any]:
     """``special_tokens_map.json``: tokens as objects with their flags, those without a role as a list."""
-    known = {token.content: token for token in state.full.get_added_tokens_decoder().values()}
+    known = {token.content: token for token in state.book.get_added_tokens_decoder().values()}
     roles: dict[str, Any] = {
         f"{role}_token": {"content": token.content, **_flags(known.get(token.content, token))}
         for role, token in state.special.items()

@@ -13,9 +13,11 @@ from typing import Any, Literal
 from tokenizers import AddedToken
 
 from enfold.errors import TokenizerError
+from enfold.tokenization.chat import Templates
 from enfold.tokenization.files import read_json_object, read_vocabulary_json
+from enfold.tokenization.templates import read_templates
 
-__all__ = ["NO_LIMIT", "ROLES", "Settings", "as_added_token", "read_settings"]
+__all__ = ["NO_LIMIT", "ROLES", "Settings", "as_added_token", "as_templates", "read_settings"]
 
 NO_LIMIT = int(1e30)
 """``model_max_length`` of a tokenizer whose files name none; the number that the field uses for it."""
@@ -29,7 +31,8 @@ class Settings:
     """Everything that was stated; ``None`` is "nobody said".
 
     ``special`` maps a role to its token, to ``None`` where a file says that there is none. ``added`` maps the id that a
-    file gives to each added token. ``config`` is the whole ``tokenizer_config.json``, kept for saving.
+    file gives to each added token. ``config`` is the whole ``tokenizer_config.json``, kept for saving. ``overridden``
+    names what the caller stated: only that overrules a pipeline that a ``tokenizer.json`` spells out.
     """
 
     do_lower_case: bool | None = None
@@ -40,8 +43,15 @@ class Settings:
     add_prefix_space: bool | None = None
     add_bos_token: bool | None = None
     add_eos_token: bool | None = None
+    legacy: bool | None = None
+    legacy_behaviour: bool | None = None
+    separate_vocabs: bool | None = None
     extra_ids: int | None = None
+    offset: int | None = None
     src_lang: str | None = None
+    tgt_lang: str | None = None
+    language_codes: str | None = None
+    chat_template: Templates = None
     model_max_length: int | None = None
     padding_side: Side | None = None
     truncation_side: Side | None = None
@@ -52,10 +62,12 @@ class Settings:
     extra_special: tuple[AddedToken, ...] = ()
     added: Mapping[int, AddedToken] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
+    overridden: frozenset[str] = frozenset()
 
     def stated(self) -> dict[str, Any]:
         """The plain settings that somebody stated, under their public names."""
-        return {name: value for name in _PLAIN if (value := getattr(self, name)) is not None}
+        names = (name for name in _PLAIN if name != "chat_template")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
 
 
 class _WrongValue(Exception):
@@ -92,6 +104,17 @@ def _side(value: Any) -> Side:
     return value  # type: ignore[no-any-return]  # narrowed to the literal by the line above
 
 
+def _templates(value: Any) -> Templates:
+    """One text, or texts by name, which stand as a list of ``{"name": …, "template": …}`` in older files."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list | tuple) and all(isinstance(each, dict) for each in value):
+        value = {each.get("name"): each.get("template") for each in value}
+    if not isinstance(value, dict) or not value or not all(isinstance(each, str) for each in (*value, *value.values())):
+        raise _WrongValue("a Jinja template, or templates by name")
+    return dict(value)
+
+
 def _names(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not value or not all(isinstance(name, str) for name in value):
         raise _WrongValue("a list of names such as input_ids and attention_mask")
@@ -107,8 +130,15 @@ _PLAIN: Mapping[str, Callable[[Any], Any]] = {
     "add_prefix_space": _bool,
     "add_bos_token": _bool,
     "add_eos_token": _bool,
+    "legacy": _bool,
+    "legacy_behaviour": _bool,
+    "separate_vocabs": _bool,
     "extra_ids": _count,
+    "offset": _count,
     "src_lang": _text,
+    "tgt_lang": _text,
+    "language_codes": _text,
+    "chat_template": _templates,
     "model_max_length": _length,
     "padding_side": _side,
     "truncation_side": _side,
@@ -118,7 +148,7 @@ _PLAIN: Mapping[str, Callable[[Any], Any]] = {
 }
 _EXTRA_KEYS = ("additional_special_tokens", "extra_special_tokens")
 # Arguments of the reference's from_pretrained that choose between its implementations; here there is one.
-_WITHOUT_EFFECT = ("use_fast", "legacy")
+_WITHOUT_EFFECT = ("use_fast", "from_slow")
 
 
 def as_added_token(value: Any, *, special: bool) -> AddedToken:
@@ -159,7 +189,22 @@ def read_settings(folder: Path, overrides: Mapping[str, Any]) -> Settings:
         settings = replace(_lay_over(settings, config, str(config_file), strict=False), config=config)
     if "added_tokens_decoder" not in settings.config:
         settings = _read_older_files(folder, settings)
-    return _lay_over(settings, overrides, "the arguments", strict=True)
+    if (templates := read_templates(folder)) is not None:
+        settings = replace(settings, chat_template=templates)
+    settings = _lay_over(settings, overrides, "the arguments", strict=True)
+    return replace(settings, overridden=frozenset(overrides))
+
+
+def as_templates(value: Any) -> Templates:
+    """A chat template, or several by name; ``None`` for none.
+
+    Raises:
+        TokenizerError: it is nothing of the kind.
+    """
+    try:
+        return None if value is None else _templates(value)
+    except _WrongValue as error:
+        raise TokenizerError(f"chat_template is {_short(value)}; {error} was expected.") from None
 
 
 def _read_older_files(folder: Path, settings: Settings) -> Settings:

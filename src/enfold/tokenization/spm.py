@@ -1,4 +1,4 @@
-"""Reading a sentencepiece ``.model`` file: the five fields of its protobuf message that make ids.
+"""Reading a sentencepiece ``.model`` file: the fields of its protobuf message that make ids and text.
 
 The message is ``ModelProto`` of https://github.com/google/sentencepiece/blob/master/src/sentencepiece_model.proto.
 Unknown fields are skipped, as protobuf asks.
@@ -12,10 +12,9 @@ from pathlib import Path
 from enfold.errors import TokenizerError
 from enfold.tokenization.files import read_bytes
 
-__all__ = ["CONTROL", "USER_DEFINED", "Piece", "SentencePieceModel", "read_sentencepiece"]
+__all__ = ["BYTE", "CONTROL", "NORMAL", "USER_DEFINED", "Piece", "SentencePieceModel", "read_sentencepiece"]
 
-CONTROL, USER_DEFINED = 3, 4
-_NORMAL, _BYTE = 1, 6
+NORMAL, CONTROL, USER_DEFINED, BYTE = 1, 3, 4, 6
 _UNIGRAM, _BPE = 1, 2
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
@@ -33,7 +32,11 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class SentencePieceModel:
-    """What a ``.model`` file says; ``charsmap`` is the compiled normalisation table, empty for none."""
+    """What a ``.model`` file says.
+
+    ``charsmap`` is the compiled normalisation table, empty for none, and ``denormalizer`` the one that text goes
+    through after decoding. ``suffixes``: a space belongs to the word before it.
+    """
 
     pieces: tuple[Piece, ...]
     is_bpe: bool
@@ -42,6 +45,8 @@ class SentencePieceModel:
     charsmap: bytes
     add_dummy_prefix: bool
     remove_extra_whitespaces: bool
+    suffixes: bool = False
+    denormalizer: bytes = b""
 
 
 def read_sentencepiece(path: Path) -> SentencePieceModel:
@@ -68,6 +73,7 @@ def _model(content: bytes) -> SentencePieceModel:
     pieces: list[Piece] = []
     trainer: dict[int, int | bytes] = {}
     normalizer: dict[int, int | bytes] = {}
+    denormalizer: dict[int, int | bytes] = {}
     for number, value in _fields(content):
         if number == 1:
             pieces.append(_piece(_as_bytes(value)))
@@ -75,6 +81,8 @@ def _model(content: bytes) -> SentencePieceModel:
             trainer.update(_fields(_as_bytes(value)))
         elif number == 3:
             normalizer.update(_fields(_as_bytes(value)))
+        elif number == 5:
+            denormalizer.update(_fields(_as_bytes(value)))
     model_type = trainer.get(3, _UNIGRAM)
     if model_type not in (_UNIGRAM, _BPE):
         raise ValueError(f"its model type is {model_type!r}; 1 (unigram) or 2 (BPE) was expected")
@@ -86,13 +94,15 @@ def _model(content: bytes) -> SentencePieceModel:
         charsmap=_as_bytes(normalizer.get(2, b"")),
         add_dummy_prefix=bool(normalizer.get(3, 1)),
         remove_extra_whitespaces=bool(normalizer.get(4, 1)),
+        suffixes=bool(trainer.get(24, 0)),
+        denormalizer=_as_bytes(denormalizer.get(2, b"")),
     )
 
 
 def _piece(content: bytes) -> Piece:
     fields = dict(_fields(content))
     (score,) = struct.unpack("<f", _as_bytes(fields.get(2, bytes(4))))
-    return Piece(_as_bytes(fields.get(1, b"")).decode(), score, _as_int(fields.get(3, _NORMAL)))
+    return Piece(_as_bytes(fields.get(1, b"")).decode(), score, _as_int(fields.get(3, NORMAL)))
 
 
 def _fields(content: bytes) -> Iterator[_Field]:

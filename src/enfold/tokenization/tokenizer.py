@@ -7,31 +7,25 @@ never meet half a change.
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from enfold.checkpoint.files import gguf_file
 from enfold.errors import InputError
+from enfold.tokenization.attributes import Attributes
 from enfold.tokenization.batch import BatchEncoding, TensorKind
-from enfold.tokenization.build import build
-from enfold.tokenization.calling import COLUMNS, TruncationChoice, check_multiple, choose_cut, encode, fit
+from enfold.tokenization.calling import CallOptions, TruncationChoice, call, encode
+from enfold.tokenization.chat import assistant_masks, choose_template, render
 from enfold.tokenization.decoding import clean_up, decode
 from enfold.tokenization.encoded import Cut, Encoded, Strategy, check_room, cut_items
 from enfold.tokenization.inputs import as_items
-from enfold.tokenization.kinds import Kind
-from enfold.tokenization.padding import PaddingChoice, choose_padding, pad_columns, pad_encodings
+from enfold.tokenization.loading import load
+from enfold.tokenization.padding import PaddingChoice, choose_padding, pad_columns
 from enfold.tokenization.saving import save
-from enfold.tokenization.settings import NO_LIMIT, Settings, read_settings
-from enfold.tokenization.state import State
-from enfold.tokenization.vocabulary import Vocabulary
 
 __all__ = ["Tokenizer"]
 
-_VOCABULARY_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "*.spm")
 
-
-class Tokenizer(Vocabulary):
+class Tokenizer(Attributes):
     """Turns texts into the ids that a model was trained on, and ids back into text.
 
     Made by :meth:`from_pretrained` or :meth:`from_folder`. Safe to share between threads.
@@ -41,14 +35,6 @@ class Tokenizer(Vocabulary):
         tokenizer = Tokenizer.from_pretrained("./my-model")
         batch = tokenizer(["Hello world", "Hi"], padding=True, return_tensors="np")
     """
-
-    is_fast = True
-
-    def __init__(self, state: State, kind: Kind, settings: Settings, name_or_path: str = "") -> None:
-        super().__init__(state)
-        self._kind = kind
-        self._settings = settings
-        self.name_or_path = name_or_path
 
     # ── making ───────────────────────────────────────────────────────────────
 
@@ -94,33 +80,16 @@ class Tokenizer(Vocabulary):
 
         ``path`` may be a GGUF file itself. Arguments and errors as in :meth:`from_pretrained`.
         """
-        folder = Path(path)
-        if (file := _gguf_file(folder)) is not None:
-            from enfold.tokenization.gguf import read_gguf  # few models come this way
-
-            built, settings = read_gguf(file, overrides)
-        else:
-            settings = read_settings(folder, overrides)
-            built = build(folder, settings, kind)
-        state = State(
-            full=built.backend,
-            special=built.special,
-            extra=built.extra,
-            input_names=settings.model_input_names or built.kind.input_names,
-            model_max_length=settings.model_max_length or NO_LIMIT,
-            padding_side=settings.padding_side or built.kind.padding_side,
-            truncation_side=settings.truncation_side or "right",
-            clean_up=settings.clean_up_tokenization_spaces or False,
-        )
-        return cls(state, built.kind, settings, os.fspath(path))
+        loaded = load(Path(path), kind, overrides)
+        return cls(loaded.state, loaded.kind, loaded.settings, os.fspath(path), files=loaded.files)
 
     def save_pretrained(self, save_directory: str | os.PathLike[str]) -> tuple[str, ...]:
-        """Write ``tokenizer.json``, ``tokenizer_config.json`` and ``special_tokens_map.json``; return their
-        paths.
+        """Write ``tokenizer.json``, ``tokenizer_config.json``, ``special_tokens_map.json`` and the chat
+        templates; return their paths. Marian and M2M-100 have their sentencepiece files instead of the first.
 
         ``transformers`` 4 and 5 load them back. The files appear complete or not at all.
         """
-        return save(Path(save_directory), self._state, self._kind, self._settings)
+        return save(Path(save_directory), self._state, self._kind, self._settings, self._files)
 
     # ── text to ids ──────────────────────────────────────────────────────────
 
@@ -128,6 +97,8 @@ class Tokenizer(Vocabulary):
         self,
         text: str | Sequence[Any] | None = None,
         text_pair: str | Sequence[Any] | None = None,
+        text_target: str | Sequence[Any] | None = None,
+        text_pair_target: str | Sequence[Any] | None = None,
         *,
         add_special_tokens: bool = True,
         padding: PaddingChoice = False,
@@ -145,6 +116,8 @@ class Tokenizer(Vocabulary):
         return_special_tokens_mask: bool = False,
         return_offsets_mapping: bool = False,
         return_length: bool = False,
+        src_lang: str | None = None,
+        tgt_lang: str | None = None,
     ) -> BatchEncoding:
         """Encode a text, a pair, or a batch of either.
 
@@ -153,44 +126,41 @@ class Tokenizer(Vocabulary):
         ``stride`` is the number of tokens that neighbouring windows share under
         ``return_overflowing_tokens``; then ``overflow_to_sample_mapping`` says which text each row is from.
 
+        ``text_target`` is what a model is to answer, encoded as its side of a translation; beside ``text`` its
+        ids are the ``labels``. ``src_lang`` and ``tgt_lang`` are languages for this call alone.
+
         Raises:
-            InputError: something that is not text, or options that do not fit each other.
+            InputError: something that is not text, an unknown language, or options that do not fit each other.
         """
-        state = self._state
-        items, batched = as_items(text, text_pair, is_split_into_words=is_split_into_words)
-        cut = choose_cut(state, truncation, max_length, stride, truncation_side, bool(padding))
-        pad = choose_padding(state, padding, max_length, pad_to_multiple_of, padding_side)
-        check_multiple(cut, pad)
-        rows = encode(state, items, add_special_tokens=add_special_tokens, is_pretokenized=is_split_into_words)
-        windows = fit(
-            state,
-            items,
-            rows,
-            cut,
+        options = CallOptions(
             add_special_tokens=add_special_tokens,
-            is_pretokenized=is_split_into_words,
-            first_only=not return_overflowing_tokens,
+            padding=padding,
+            truncation=truncation,
+            max_length=max_length,
+            stride=stride,
+            is_split_into_words=is_split_into_words,
+            pad_to_multiple_of=pad_to_multiple_of,
+            padding_side=padding_side,
+            truncation_side=truncation_side,
+            return_tensors=return_tensors,
+            return_token_type_ids=return_token_type_ids,
+            return_attention_mask=return_attention_mask,
+            return_overflowing_tokens=return_overflowing_tokens,
+            return_special_tokens_mask=return_special_tokens_mask,
+            return_offsets_mapping=return_offsets_mapping,
+            return_length=return_length,
         )
-        encodings = [encoding for each in windows for encoding in each]
-        pad_encodings(encodings, pad)
-        types, mask = return_token_type_ids, return_attention_mask
-        columns = {
-            "input_ids": True,
-            "token_type_ids": "token_type_ids" in state.input_names if types is None else types,
-            "attention_mask": "attention_mask" in state.input_names if mask is None else mask,
-            "special_tokens_mask": return_special_tokens_mask,
-            "offset_mapping": return_offsets_mapping,
-            "length": return_length,
-        }
-        data: dict[str, Any] = {
-            name: [COLUMNS[name](encoding) for encoding in encodings] for name, wanted in columns.items() if wanted
-        }
-        if return_overflowing_tokens:
-            data["overflow_to_sample_mapping"] = [number for number, each in enumerate(windows) for _ in each]
-        if not batched and return_tensors is None and not return_overflowing_tokens:
-            # A length stays a list, as in the reference.
-            data = {name: value if name == "length" else value[0] for name, value in data.items()}
-        return BatchEncoding(data, encodings, return_tensors)
+        state = self._state
+        if text_target is None:
+            if tgt_lang is not None:
+                state.for_target(tgt_lang)  # an unknown one is an error, as everywhere
+            return call(state.speaking(src_lang), text, text_pair, options)
+        target = call(state.for_target(tgt_lang), text_target, text_pair_target, options)
+        if text is None:
+            return target
+        batch = call(state.speaking(src_lang), text, text_pair, options)
+        batch["labels"] = target["input_ids"]
+        return batch
 
     def encode(self, text: str | Sequence[Any], text_pair: str | Sequence[Any] | None = None, **options: Any) -> Any:
         """The ids alone of one text or pair; ``options`` are those of a call."""
@@ -293,7 +263,7 @@ class Tokenizer(Vocabulary):
         Raises:
             InputError: something that is not a list, array or tensor of ids.
         """
-        state = self._state
+        state = self._state.for_decoding
         clean = state.clean_up if clean_up_tokenization_spaces is None else clean_up_tokenization_spaces
         return decode(state, token_ids, skip_special_tokens=skip_special_tokens, clean=clean)
 
@@ -311,69 +281,71 @@ class Tokenizer(Vocabulary):
         """Remove the spaces before punctuation and English contractions that WordPiece leaves."""
         return clean_up(text)
 
-    # ── settings ─────────────────────────────────────────────────────────────
+    # ── chat ─────────────────────────────────────────────────────────────────
 
-    @property
-    def kind(self) -> str:
-        """The name of the kind, such as ``"bert"``."""
-        return self._kind.name
+    def get_chat_template(self, chat_template: str | None = None, tools: Sequence[Any] | None = None) -> str:
+        """The text of the template that a chat would be written with: the one named or given, or this tokenizer's.
 
-    @property
-    def model_input_names(self) -> list[str]:
-        """What a call returns by default."""
-        return list(self._state.input_names)
+        Raises:
+            TokenizerError: there is none.
+        """
+        return choose_template(self._state.chat_template, chat_template, with_tools=tools is not None)
 
-    @property
-    def model_max_length(self) -> int:
-        """The limit that the files state, in tokens; a very large number where they state none."""
-        return self._state.model_max_length
+    def apply_chat_template(
+        self,
+        conversation: Sequence[Any],
+        tools: Sequence[Any] | None = None,
+        documents: Sequence[Mapping[str, Any]] | None = None,
+        chat_template: str | None = None,
+        add_generation_prompt: bool = False,
+        continue_final_message: bool | str = False,
+        tokenize: bool = True,
+        padding: PaddingChoice = False,
+        truncation: TruncationChoice = False,
+        max_length: int | None = None,
+        return_tensors: TensorKind | None = None,
+        return_dict: bool = True,
+        return_assistant_tokens_mask: bool = False,
+        tokenizer_kwargs: Mapping[str, Any] | None = None,
+        **variables: Any,
+    ) -> Any:
+        """Write a conversation, or several, as the model's chat template has it, and encode that.
 
-    @model_max_length.setter
-    def model_max_length(self, value: int) -> None:
-        self._swap(model_max_length=value)
+        ``conversation`` is a list of messages, ``{"role": "user", "content": "Hello"}``. ``tools`` are JSON schemas,
+        or functions with type hints and a docstring; ``documents`` are dicts. ``add_generation_prompt`` ends with
+        the beginning of the model's turn, ``continue_final_message`` leaves the last message open instead.
+        ``variables`` are what the template has names for besides.
 
-    @property
-    def padding_side(self) -> Literal["right", "left"]:
-        """Where padding goes."""
-        return self._state.padding_side
+        Returns:
+            The text, or texts, with ``tokenize=False``; else model inputs, or with ``return_dict=False`` the ids.
 
-    @padding_side.setter
-    def padding_side(self, value: Literal["right", "left"]) -> None:
-        self._swap(padding_side=value)
-
-    @property
-    def truncation_side(self) -> Literal["right", "left"]:
-        """Where tokens go away."""
-        return self._state.truncation_side
-
-    @truncation_side.setter
-    def truncation_side(self, value: Literal["right", "left"]) -> None:
-        self._swap(truncation_side=value)
-
-    def _swap(self, **values: Any) -> None:
-        for name, value in values.items():
-            if name.endswith("_side") and value not in ("right", "left"):
-                raise InputError(f"{name}={value!r}: expected 'right' or 'left'.")
-            if name == "model_max_length" and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise InputError(f"{name}={value!r}: expected a number of tokens of at least 1.")
-        with self._lock:
-            self._state = replace(self._state, **values)
-
-    def __repr__(self) -> str:
-        state = self._state
-        limit = "none stated" if state.model_max_length >= NO_LIMIT else f"{state.model_max_length:,}"
-        algorithm = type(state.full.model).__name__
-        special = " ".join(f"{name.removesuffix('_token')}={token}" for name, token in self.special_tokens_map.items())
-        extra = f" + {len(state.extra)} more" if state.extra else ""
-        return (
-            f"Tokenizer({self.name_or_path!r}: {self._kind.name}, {algorithm}, {len(self):,} tokens, "
-            f"model_max_length {limit}, pads {state.padding_side}, cuts {state.truncation_side}, "
-            f"special tokens {special or 'none'}{extra})"
+        Raises:
+            InputError: a malformed conversation or tool, or one that the template refuses.
+            TokenizerError: there is no template, or it is broken, or it was stopped for doing what none should.
+        """
+        rendered, batched = render(
+            self.get_chat_template(chat_template, tools),
+            conversation,
+            tools=tools,
+            documents=documents,
+            add_generation_prompt=add_generation_prompt,
+            continue_final_message=continue_final_message,
+            variables={**self.special_tokens_map, **variables},
         )
-
-
-def _gguf_file(path: Path) -> Path | None:
-    """The GGUF file that is all there is to make a tokenizer of, if so."""
-    if any(found for name in _VOCABULARY_FILES for found in path.glob(name)):
-        return None
-    return gguf_file(path)
+        texts = [each.text for each in rendered]
+        if not tokenize:
+            return texts if batched else texts[0]
+        batch = self(
+            texts if batched else texts[0],
+            add_special_tokens=False,
+            padding=padding,
+            truncation=truncation,
+            max_length=max_length,
+            return_tensors=return_tensors,
+            **(tokenizer_kwargs or {}),
+        )
+        if return_assistant_tokens_mask:
+            masks = assistant_masks(batch, rendered)
+            batch["assistant_masks"] = masks if batched or return_tensors else masks[0]
+            batch.convert_to_tensors(return_tensors)
+        return batch if return_dict else batch["input_ids"]

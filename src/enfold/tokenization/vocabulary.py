@@ -8,8 +8,9 @@ from typing import Any
 from tokenizers import AddedToken
 
 from enfold.errors import InputError
-from enfold.tokenization.decoding import as_ids
+from enfold.tokenization.decoding import as_ids, stages_of
 from enfold.tokenization.settings import ROLES, as_added_token
+from enfold.tokenization.stages import feed, finish
 from enfold.tokenization.state import State
 
 __all__ = ["Vocabulary"]
@@ -55,12 +56,12 @@ class Vocabulary:
 
     def convert_ids_to_tokens(self, ids: Any, skip_special_tokens: bool = False) -> Any:
         """The token of an id, or those of a list of ids; ``None`` for an id that the vocabulary lacks."""
-        state = self._state
+        book = self._state.for_decoding.book
         numbers = as_ids(ids)
         if isinstance(numbers, int):
-            return state.full.id_to_token(numbers)
+            return book.id_to_token(numbers)
         skipped = set(self.all_special_ids) if skip_special_tokens else frozenset[int]()
-        return [state.full.id_to_token(number) for number in numbers if number not in skipped]
+        return [book.id_to_token(number) for number in numbers if number not in skipped]
 
     def convert_tokens_to_ids(self, tokens: Any) -> Any:
         """The id of a token, or those of a list of tokens; the id of the unknown token where there is none."""
@@ -69,30 +70,30 @@ class Vocabulary:
             return None
         unknown = state.token_id("unk")
         if isinstance(tokens, str):
-            found = state.full.token_to_id(tokens)
+            found = state.book.token_to_id(tokens)
             return unknown if found is None else found
-        ids = (state.full.token_to_id(token) for token in tokens)
+        ids = (state.book.token_to_id(token) for token in tokens)
         return [unknown if found is None else found for found in ids]
 
     def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
         """The text that tokens make."""
-        decoder = self._state.full.decoder
-        return " ".join(tokens) if decoder is None else decoder.decode(list(tokens))
+        stages = stages_of(self._state.for_decoding, clean=False)
+        return feed(stages, tokens) + finish(stages)
 
     @property
     def vocab_size(self) -> int:
         """The number of tokens without those added later; ``len(tokenizer)`` counts them all."""
-        return self._state.full.get_vocab_size(with_added_tokens=False)
+        return self._state.book.get_vocab_size(with_added_tokens=False)
 
     def __len__(self) -> int:
-        return self._state.full.get_vocab_size(with_added_tokens=True)
+        return self._state.book.get_vocab_size(with_added_tokens=True)
 
     def __bool__(self) -> bool:
         return True
 
     def get_vocab(self) -> dict[str, int]:
         """Token → id, added tokens included."""
-        return self._state.full.get_vocab(with_added_tokens=True)
+        return self._state.book.get_vocab(with_added_tokens=True)
 
     @property
     def vocab(self) -> dict[str, int]:
@@ -107,7 +108,7 @@ class Vocabulary:
     @property
     def added_tokens_decoder(self) -> dict[int, AddedToken]:
         """Id → added token."""
-        return dict(sorted(self._state.full.get_added_tokens_decoder().items()))
+        return dict(sorted(self._state.book.get_added_tokens_decoder().items()))
 
     def add_tokens(
         self, new_tokens: str | AddedToken | Iterable[str | AddedToken], special_tokens: bool = False
