@@ -223,6 +223,21 @@ class TestSentencePiece:
             Tokenizer.from_folder(_file(tmp_path, tokenizer__ggml__scores=None))
 
 
+class TestChatTemplates:
+    def test_the_one_of_the_file_is_used(self) -> None:
+        messages = [{"role": "user", "content": "Hi"}]
+        ours, theirs = _smollm2(), _reference(smollm2())
+        assert ours.chat_template == theirs.chat_template
+        for prompt in (False, True):
+            expected = theirs.apply_chat_template(messages, tokenize=False, add_generation_prompt=prompt)
+            assert ours.apply_chat_template(messages, tokenize=False, add_generation_prompt=prompt) == expected
+
+    def test_several_have_names(self, tmp_path: Path) -> None:
+        keys = {"tokenizer.chat_template": "a", "tokenizer.chat_templates": ["rag"], "tokenizer.chat_template.rag": "b"}
+        assert Tokenizer.from_folder(_file(tmp_path, **keys)).chat_template == {"default": "a", "rag": "b"}
+        assert Tokenizer.from_folder(_file(tmp_path)).chat_template is None
+
+
 class TestFiles:
     def test_tokenizer_files_come_first(self, tmp_path: Path) -> None:
         _file(tmp_path)

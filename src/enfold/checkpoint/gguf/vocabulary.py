@@ -38,7 +38,7 @@ class Vocabulary:
         types: of each token: 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte.
         merges: pairs of pieces, the best first.
         special: role (``"bos"``, ``"pad"`` …) → id.
-        chat_template: jinja source.
+        chat_templates: name → jinja source; the one without a name of its own is ``"default"``.
         context_length: the most tokens that the model takes.
     """
 
@@ -53,7 +53,7 @@ class Vocabulary:
     add_bos: bool | None
     add_eos: bool | None
     add_space_prefix: bool | None
-    chat_template: str | None
+    chat_templates: Mapping[str, str]
     context_length: int | None
 
 
@@ -81,6 +81,8 @@ def read_vocabulary(path: Path, metadata: Mapping[str, Any]) -> Vocabulary:
     if not tokens:
         problems.append(f"{ggml}tokens lists no tokens")
     special = {role: get(f"{ggml}{key}_token_id", int, "an id") for role, key in _ROLES.items()}
+    names = get("tokenizer.chat_templates", list, "a list of names", str) or []
+    templates = {"default": "tokenizer.chat_template"} | {name: f"tokenizer.chat_template.{name}" for name in names}
     vocabulary = Vocabulary(
         path=path,
         model=get(f"{ggml}model", str, "the name of an algorithm") or "",
@@ -93,7 +95,7 @@ def read_vocabulary(path: Path, metadata: Mapping[str, Any]) -> Vocabulary:
         add_bos=get(f"{ggml}add_bos_token", bool, "true or false"),
         add_eos=get(f"{ggml}add_eos_token", bool, "true or false"),
         add_space_prefix=get(f"{ggml}add_space_prefix", bool, "true or false"),
-        chat_template=get("tokenizer.chat_template", str, "a template"),
+        chat_templates={name: text for name, key in templates.items() if (text := get(key, str, "a template"))},
         context_length=get(f"{metadata.get('general.architecture')}.context_length", int, "a number of tokens"),
     )
     problems += _inconsistencies(vocabulary)
