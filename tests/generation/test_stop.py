@@ -1,6 +1,8 @@
 """Rows end where the reference would end them, each for itself."""
 
 import random
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -94,6 +96,21 @@ def test_the_bytes_of_tokens_make_the_text(name: str) -> None:
         joined = b"".join(text[token] for token in ids).decode()
         assert joined.replace(" ", "") == tokenizer.decode(ids).replace(" ", "")
     assert text[10**9] == b""
+
+
+def test_a_vocabulary_beside_its_pieces(tmp_path: Path) -> None:
+    """Marian's: the ids are those of vocab.json, the text is sentencepiece's."""
+    source = shared("vocab", "nmt-joint")
+    shutil.copy(source / "vocab.json", tmp_path / "vocab.json")
+    for name in ("source.spm", "target.spm"):
+        shutil.copy(source / "vocab.joint.spm", tmp_path / name)
+    tokenizer = enfold.Tokenizer.from_pretrained(tmp_path, kind="marian")
+    ids = tokenizer("the größte cat, naïve!", add_special_tokens=False)["input_ids"]
+    text = TokenBytes(tokenizer)
+    assert text[tokenizer.convert_tokens_to_ids("U")] == b""  # makes the next piece a capital
+    assert b"".join(text[token] for token in ids).decode().strip() == tokenizer.decode(ids)
+    ours = StopStrings(tokenizer, "größte cat")
+    assert [bool(ours(rows_of(ids[:place]))[0]) for place in range(1, len(ids) + 1)].count(True) == 1
 
 
 def test_the_cost_of_a_token_does_not_grow_with_the_text() -> None:

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import tokenizers
 from numpy.typing import NDArray
 
 from enfold.errors import InputError, MissingDependencyError
@@ -147,7 +146,7 @@ def _vocabulary(tokenizer: Any, ends: tuple[int, ...]) -> LLTokenizer:
     known = _vocabularies.setdefault(backend, {})
     if ends not in known:
         # llguidance reads byte-level vocabularies itself, but not those of sentencepiece; this way takes any.
-        known[ends] = LLTokenizer(TokenizerWrapper(_Tokens(backend, ends)), eos_token=list(ends))
+        known[ends] = LLTokenizer(TokenizerWrapper(_Tokens(tokenizer, ends)), eos_token=list(ends))
     return known[ends]
 
 
@@ -156,8 +155,8 @@ class _Tokens:
 
     bos_token_id = None
 
-    def __init__(self, backend: tokenizers.Tokenizer, ends: tuple[int, ...]) -> None:
-        text = TokenBytes(backend)
+    def __init__(self, tokenizer: Any, ends: tuple[int, ...]) -> None:
+        text, backend = TokenBytes(tokenizer), backend_of(tokenizer)
         self._backend = backend
         self.eos_token_id = ends[0]
         self.tokens = [text[token] for token in range(max(backend.get_vocab().values()) + 1)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -18,9 +19,9 @@ _ANCHOR = "abcdef"
 
 
 def backend_of(tokenizer: Any) -> tokenizers.Tokenizer:
-    """The Rust tokenizer inside enfold's tokenizer or transformers', or the one that was given."""
+    """The Rust tokenizer that knows the ids a model writes: enfold's, transformers', or the one that was given."""
     state = getattr(tokenizer, "_state", None)
-    backend = getattr(tokenizer, "backend_tokenizer", getattr(state, "full", tokenizer))
+    backend = getattr(tokenizer, "backend_tokenizer", tokenizer) if state is None else state.for_decoding.book
     if not isinstance(backend, tokenizers.Tokenizer):
         raise InputError(
             f"tokenizer is a {type(tokenizer).__name__}, which has no vocabulary of the kind that is needed; "
@@ -34,12 +35,19 @@ class TokenBytes:
 
     def __init__(self, tokenizer: Any) -> None:
         self._backend = backend_of(tokenizer)
-        decoder = self._backend.decoder
-        kinds = set() if decoder is None else _kinds(json.loads(decoder.__getstate__()))
+        state, decoder = getattr(tokenizer, "_state", None), self._backend.decoder
+        # Decoders treat the first token of a text in their own way, so a token is decoded behind others; those of
+        # Marian and M2M-100, whose pieces stand in a file beside the vocabulary, treat the last one so too.
+        self._after: list[str] = []
+        if state is not None and state.for_decoding.table is not None:
+            self._before, self._after, kinds = ["▁" + _ANCHOR], [_ANCHOR], {"ByteFallback"}
+            self._decode: Callable[[list[str]], str] = tokenizer.convert_tokens_to_string
+        else:
+            self._before = self._backend.encode(_ANCHOR, add_special_tokens=False).tokens
+            kinds = set() if decoder is None else _kinds(json.loads(decoder.__getstate__()))
+            self._decode = " ".join if decoder is None else decoder.decode
         self._fallback = "ByteFallback" in kinds
         self._byte_level = "ByteLevel" in kinds and not self._fallback
-        # Decoders treat the first token of a text in their own way, so a token is decoded behind others.
-        self._before = self._backend.encode(_ANCHOR, add_special_tokens=False).tokens
         self._before_text = self._decode(self._before)
         self._known: dict[int, bytes] = {}
 
@@ -53,11 +61,11 @@ class TokenBytes:
             return bytes(_byte_of_char()[char] for char in token)
         if self._fallback and (code := _BYTE_TOKEN.fullmatch(token)):
             return bytes([int(code[1], 16)])
-        return self._decode([*self._before, token]).removeprefix(self._before_text).encode() if token else b""
-
-    def _decode(self, tokens: list[str]) -> str:
-        decoder = self._backend.decoder
-        return " ".join(tokens) if decoder is None else str(decoder.decode(tokens))
+        if not token:
+            return b""
+        text = self._decode([*self._before, token, *self._after])
+        # By length, for a piece may change its neighbour: markers of capitals have no text of their own.
+        return text[len(self._before_text) : len(text) - len("".join(self._after))].encode()
 
 
 def _kinds(decoder: Any) -> set[str]:
