@@ -24,7 +24,7 @@ def test_every_problem_is_listed_at_once() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({}, "no model_type.*expected one of albert, bert"),
+        ({}, "no model_type.*expected one of albert, bart, bert"),
         ({"model_type": "bertt"}, "did you mean bert"),
         ({"model_type": ["bert"]}, "model_type is"),
         ({"model_type": "bert", "hidden_size": True}, "hidden_size is True"),

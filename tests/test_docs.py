@@ -227,7 +227,9 @@ def test_readmes_name_every_family_head_task_and_command(document: Path) -> None
         cells = [cell.strip() for cell in row.split("|")[1:-1]]
         assert cells[1] == f"`{family.class_prefix}`"
         assert [cell == "✓" for cell in cells[2:8]] == [kind in family.heads for kind in columns]
-        others = sorted(CLASS_SUFFIXES[kind] for kind in family.heads if kind not in columns)
+        others = sorted(
+            family.class_names.get(kind, CLASS_SUFFIXES[kind]) for kind in family.heads if kind not in columns
+        )
         assert sorted(re.findall(r"`(\w+)`", cells[8])) == others
     for task in (*TASKS, *ALIASES):
         assert f"`{task}`" in text

@@ -61,7 +61,7 @@ def test_results_do_not_depend_on_the_cores(cores: int, monkeypatch: pytest.Monk
     rows = [draw.integers(1, 500, draw.integers(1, 60)) for _ in range(30)]
     batch = pack(model.arch, rows)
     tokens = draw.permutation(len(batch.ids))[:40]
-    expected = model._run(batch, ("logits", "last_hidden_state"), tokens)
+    expected = model._run(model.plan, batch, ("logits", "last_hidden_state"), tokens, None, None)
     monkeypatch.setattr(cpu_model, "available_cores", lambda: cores)
     found = model.run(batch, fields=("logits", "last_hidden_state"), tokens=tokens)
     for name, array in expected.items():

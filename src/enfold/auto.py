@@ -8,13 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from enfold.checkpoint.files import read_json
+from enfold.blueprint import Blueprint
+from enfold.checkpoint.files import gguf_file, read_json
 from enfold.checkpoint.sources import resolve
 from enfold.config import Config
 from enfold.errors import ConfigError, InputError, MissingDependencyError, SourceError
 from enfold.families import config_of
 from enfold.heads import HeadKind
-from enfold.model import Blueprint, PreTrainedModel
+from enfold.model import PreTrainedModel
 
 __all__ = ["Engine", "load_config", "load_model", "make_model"]
 
@@ -37,10 +38,18 @@ def load_config(source: str | os.PathLike[str], **where: Any) -> Config:
 
 
 def _read_config(folder: Path) -> Config:
+    gguf = gguf_file(folder)
+    if gguf is not None:
+        from enfold.checkpoint.gguf import gguf_config
+
+        return _checked(gguf, gguf_config(gguf))
     path = folder / "config.json"
     if not path.is_file():
         raise SourceError(f"{folder} has no config.json: a model folder has config.json, weights and tokenizer files")
-    values = read_json(path, "the model's configuration")
+    return _checked(path, read_json(path, "the model's configuration"))
+
+
+def _checked(path: Path, values: dict[str, Any]) -> Config:
     try:
         return config_of(values)
     except ConfigError as error:
@@ -84,7 +93,7 @@ def load_model(
             f"{source} is a {config.model_type} model, and this class is for {expected_type}: "
             "use the class of its family, or an Auto class"
         )
-    blueprint = Blueprint.of(config.updated(**overrides) if overrides else config, kind)
+    blueprint = Blueprint.of(config.updated(**overrides) if overrides else config, kind).settled(folder)
     loaded = blueprint.load(folder, new_head)
     model = _model_class(engine)(blueprint, loaded, folder)
     return _cast(model, engine, loaded.dtype if dtype == "auto" else dtype)

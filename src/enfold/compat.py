@@ -21,13 +21,15 @@ __all__ = ["AutoConfigName", "ConfigName", "ModelName", "TokenizerName", "names"
 
 AUTO_MODELS: Mapping[str, tuple[HeadKind, ...]] = {
     "AutoModel": ("base",),
-    "AutoModelForPreTraining": ("pretraining", "discriminator", "masked-lm"),
+    "AutoModelForPreTraining": ("pretraining", "discriminator", "masked-lm", "causal-lm", "seq2seq-lm"),
     "AutoModelForMaskedLM": ("masked-lm",),
     "AutoModelForNextSentencePrediction": ("next-sentence",),
     "AutoModelForSequenceClassification": ("sequence-classification",),
     "AutoModelForTokenClassification": ("token-classification",),
     "AutoModelForQuestionAnswering": ("question-answering",),
     "AutoModelForMultipleChoice": ("multiple-choice",),
+    "AutoModelForCausalLM": ("causal-lm",),
+    "AutoModelForSeq2SeqLM": ("seq2seq-lm",),
 }
 """Auto classes and the heads they stand for: the first that the family has."""
 
@@ -127,8 +129,8 @@ class ModelName:
         return isinstance(instance, PreTrainedModel) and self._matches(instance)
 
     def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[type, ...]:
+        from enfold.blueprint import Blueprint
         from enfold.engines.torch.model import TorchModel
-        from enfold.model import Blueprint
 
         name = self
 

@@ -31,13 +31,14 @@ _COMMON: Mapping[str, Any] = {
     "num_labels": None,
     "finetuning_task": None,
     "is_decoder": False,
+    "is_encoder_decoder": False,
     "add_cross_attention": False,
     UNTRAINED_KEY: None,
 }
 """Keys that every family has, with their defaults."""
 
 
-_NULLABLE = {"pad_token_id", "bos_token_id", "eos_token_id", *_COMMON}
+_NULLABLE = {"pad_token_id", "bos_token_id", "eos_token_id", "sliding_window", *_COMMON}
 """Keys that files set to null although their default is not."""
 
 
@@ -81,7 +82,7 @@ class Config:
         problems = [
             f"{key} is {value!r} ({type(value).__name__}), expected {expected}"
             for key, value in self._values.items()
-            if (expected := _mismatch(value, self._defaults.get(key))) and not (value is None and key in _NULLABLE)
+            if (expected := _mismatch(value, self._defaults.get(key))) and not _is_allowed(key, value)
         ]
         problems += self._label_problems()
         if problems:
@@ -213,6 +214,16 @@ class Config:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Config:
         return copy.copy(self)
+
+
+def _is_allowed(key: str, value: Any) -> bool:
+    """Whether files give this key a value of another type than its default's."""
+    several = key in _LISTABLE and isinstance(value, list) and all(isinstance(each, int) for each in value)
+    return several or (value is None and key in _NULLABLE)
+
+
+_LISTABLE = {"eos_token_id", "forced_eos_token_id"}
+"""Keys that are an id or several."""
 
 
 def _mismatch(value: Any, default: Any) -> str | None:

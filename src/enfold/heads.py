@@ -1,10 +1,10 @@
-"""What stands on top of an encoder, as data: every head is one or two branches of the same four steps.
+"""What stands on top of a stack of layers, as data: every head is one or two branches of the same four steps.
 
 ::
 
     hidden states ──select──▶ dense + activation ──▶ norm ──▶ output
-       (T, D)     first token    (absent: identity)  (absent:   (absent: the branch
-                  or all tokens                       identity)  is a pooler)
+       (T, D)     first or last  (absent: identity)  (absent:   (absent: the branch
+                  token, or all                       identity)  is a pooler)
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ HeadKind = Literal[
     "question-answering",
     "multiple-choice",
     "discriminator",
+    "causal-lm",
+    "seq2seq-lm",
     "encoder",
 ]
 
@@ -41,8 +43,10 @@ CLASS_SUFFIXES: Mapping[HeadKind, str] = {
     "question-answering": "ForQuestionAnswering",
     "multiple-choice": "ForMultipleChoice",
     "discriminator": "ForPreTraining",
+    "causal-lm": "ForCausalLM",
+    "seq2seq-lm": "ForConditionalGeneration",
 }
-"""How class names end: ``Bert`` + ``ForMaskedLM``."""
+"""How class names end, unless the family says otherwise: ``Bert`` + ``ForMaskedLM``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,16 +57,19 @@ class Branch:
     the word embeddings where the architecture says so) or None (no output layer). ``dense`` is the activation of the
     layer before it (``"own"``: the architecture's), ``dense_width`` its width where that is the embedding's.
     ``dropout`` falls on what enters the output, ``dropout_before_dense`` on what enters the dense layer.
-    ``names`` maps the branch's leaves (``dense``, ``norm``, ``output``) to their names in checkpoints; ``tied_bias`` is
-    what the output's bias is called where its weight is the word embeddings'.
+    ``bias`` says of the output's bias that it is learnt, that there is none, or that it is a row of constants which
+    files may leave out (BART). ``names`` maps the branch's leaves (``dense``, ``norm``, ``output``) to their names in
+    checkpoints; ``tied_bias`` is what the output's bias is called where its weight is the word embeddings', ``buffer``
+    what a row of constants is.
     """
 
     field: str = "logits"
-    select: Literal["first", "tokens"] = "tokens"
+    select: Literal["first", "last", "tokens"] = "tokens"
     dense: Activation | Literal["own"] | None = None
     dense_width: Literal["hidden", "embedding"] = "hidden"
     norm: bool = False
     outputs: int | Literal["labels", "vocabulary"] | None = None
+    bias: Literal["learnt", "none", "buffer"] = "learnt"
     squeeze: bool = False
     dropout: bool = False
     dropout_before_dense: bool = False
@@ -71,6 +78,15 @@ class Branch:
 
 @dataclass(frozen=True)
 class Head:
-    """A head's branches, in the order of their outputs."""
+    """A head's branches, in the order of their outputs.
+
+    ``omits`` names leaves that files with this head leave out, because a formula fills them; ``prefix`` is the base
+    model's prefix where this head's class has another than its family (LlamaForQuestionAnswering). ``starts_with`` says
+    what a decoder that learns a text reads first: the configuration's ``decoder_start_token_id``, or the text's own
+    last token, as mBART, whose texts end with their language.
+    """
 
     branches: tuple[Branch, ...] = ()
+    omits: tuple[str, ...] = ()
+    prefix: str | None = None
+    starts_with: Literal["configured", "last"] = "configured"

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import zlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -16,61 +14,20 @@ from numpy.typing import NDArray
 from enfold import wiring
 from enfold.adapter import CallInputs, Ops, call
 from enfold.arch import Architecture
-from enfold.checkpoint.load import Loaded, load_tensors
-from enfold.checkpoint.names import checkpoint_names, duplicate_names
+from enfold.blueprint import Blueprint
+from enfold.cache import Cache, Turn
+from enfold.checkpoint.arrange import assemble_stored
+from enfold.checkpoint.load import Loaded
+from enfold.checkpoint.names import checkpoint_names, duplicate_names, locate
 from enfold.checkpoint.tensors import TensorView, narrow
 from enfold.config import UNTRAINED_KEY, Config
 from enfold.errors import CheckpointError, InputError, UntrainedHeadError
-from enfold.families import Family, family_of
 from enfold.heads import Head, HeadKind
-from enfold.layout import Leaf, layout, parameter_count, tensor_shapes
-from enfold.packing import Packed
+from enfold.leaves import Leaf, Sinusoid, parameter_count, tensor_shapes
+from enfold.packing import Packed, packed_like
+from enfold.positions import sinusoidal_table
 
-__all__ = ["Blueprint", "PreTrainedModel", "initial_values"]
-
-logger = logging.getLogger("enfold")
-
-ENCODER = Head()
-
-
-@dataclass(frozen=True)
-class Blueprint:
-    """Everything that decides a model's tensors, before any engine has made them."""
-
-    family: Family
-    config: Config
-    kind: HeadKind
-    head: Head
-    arch: Architecture
-    leaves: tuple[Leaf, ...]
-
-    @classmethod
-    def of(cls, config: Config, kind: HeadKind) -> Blueprint:
-        """The blueprint of a configuration with a head."""
-        family = family_of(config.model_type)
-        head = ENCODER if kind == "encoder" else family.head(kind)
-        arch = family.translate(config)
-        leaves = layout(arch, head, num_labels=config.num_labels)
-        return cls(family, config, kind, head, arch, leaves)
-
-    @property
-    def class_name(self) -> str:
-        """``BertForMaskedLM``."""
-        return self.family.class_name("base" if self.kind == "encoder" else self.kind)
-
-    def load(self, folder: Path, new_head: bool | None) -> Loaded:
-        """The folder's tensors for this blueprint; see :func:`enfold.checkpoint.load.load_tensors`."""
-        shapes = tensor_shapes(self.leaves)
-        loaded = load_tensors(folder, self.family, self.config, self.kind, self.head, shapes, new_head=new_head)
-        if loaded.fresh:
-            names = checkpoint_names(self.family, self.head, loaded.fresh).values()
-            logger.warning(
-                "%s: %s made fresh and not trained: %s",
-                self.class_name,
-                "tensor" if len(names) == 1 else "tensors",
-                ", ".join(name.replace("@", f"{self.family.prefix}.") for name in names),
-            )
-        return loaded
+__all__ = ["PreTrainedModel", "initial_values", "table_of"]
 
 
 class PreTrainedModel:
@@ -85,6 +42,7 @@ class PreTrainedModel:
 
     engine: ClassVar[str]
     ops: ClassVar[Ops]
+    training: bool = False
     config: Config
     arch: Architecture
     kind: HeadKind
@@ -134,10 +92,14 @@ class PreTrainedModel:
         return tuple(self._checkpoint_names(marks).values()) if unchanged else ()
 
     def _checkpoint_names(self, names: Iterable[str]) -> dict[str, str]:
-        family = self.blueprint.family
-        prefix = "" if self.kind in ("base", "encoder") else f"{family.prefix}."
-        table = checkpoint_names(family, self.head, names)
-        return {ours: theirs.replace("@", prefix) for ours, theirs in table.items()}
+        table = checkpoint_names(self.blueprint.family, self.head, names)
+        return {ours: self._prefixed(theirs) for ours, theirs in table.items()}
+
+    def _prefixed(self, name: str) -> str:
+        """A canonical name as files of this head have it: with the base model's prefix, or bare."""
+        prefix = self.head.prefix or self.blueprint.family.prefix
+        bare = self.kind in ("base", "encoder") or not prefix
+        return name.replace("@", "" if bare else f"{prefix}.")
 
     def require_trained(self) -> None:
         """Raises UntrainedHeadError where the head was made fresh and nothing has trained it since."""
@@ -162,27 +124,69 @@ class PreTrainedModel:
         return parameter_count(self.blueprint.leaves)
 
     def run(
-        self, batch: Packed, *, fields: Sequence[str] = (), tokens: NDArray[np.int64] | None = None
+        self,
+        batch: Packed,
+        *,
+        fields: Sequence[str] = (),
+        tokens: NDArray[np.int64] | None = None,
+        source: Packed | None = None,
+        turn: Turn | None = None,
+        plan: wiring.Plan | None = None,
     ) -> dict[str, NDArray[np.float32]]:
-        """Inference over a packed batch of numpy arrays, without padding; what the tasks use.
+        """Inference over a packed batch of numpy arrays, without padding; what tasks and generation use.
 
         Args:
             batch: from :func:`enfold.packing.pack`.
             fields: what is wanted: ``"last_hidden_state"`` (T, D) and the head's fields, (B, …) or (T, …).
                 Empty: the head's fields.
             tokens: restricts the head's (T, …) fields to these tokens of the batch, (N, …).
+            source: what the encoder of an encoder-decoder model reads. Without it, and without a cache that remembers
+                it, the encoder reads ``batch`` and the decoder the same, one to the right.
+            turn: what this pass does with a cache.
+            plan: :attr:`plan`, where many passes follow each other.
         """
         raise NotImplementedError  # pragma: no cover - engines implement it
 
-    def _run(self, batch: Packed, fields: Sequence[str], tokens: Any) -> dict[str, Any]:
-        plan = self.plan
-        hidden = wiring.encode(plan, batch)
+    def remember(self, source: Packed, cache: Cache, *, plan: wiring.Plan | None = None) -> None:
+        """Runs the encoder over ``source`` and adds what it gives to the cache, for the decoder to attend to."""
+        raise NotImplementedError  # pragma: no cover - engines implement it
+
+    def new_cache(self) -> Cache:
+        """An empty cache for this model's decoder."""
+        raise NotImplementedError  # pragma: no cover - engines implement it
+
+    def _run(
+        self,
+        plan: wiring.Plan,
+        batch: Packed,
+        fields: Sequence[str],
+        tokens: Any,
+        source: Packed | None,
+        turn: Turn | None,
+    ) -> dict[str, Any]:
+        memory = None
+        if plan.encoder and turn is None:
+            if source is None:
+                source, batch = batch, self._shifted(batch)
+            memory = wiring.Memory(wiring.encode(plan.encoder, source), source.spans)
+        hidden = wiring.encode(plan, batch, memory=memory, turn=turn)
         head = [branch.field for branch in self.head.branches]
         wanted = fields or head
         outputs = wiring.run_head(plan, hidden, batch, tokens) if set(wanted) & set(head) else {}
         if "last_hidden_state" in wanted:
             outputs["last_hidden_state"] = hidden
         return {name: outputs[name] for name in wanted}
+
+    def _remember(self, plan: wiring.Plan, source: Packed, cache: Cache) -> None:
+        assert plan.encoder is not None, "only an encoder-decoder model remembers sources"
+        wiring.remember(plan, wiring.Memory(wiring.encode(plan.encoder, source), source.spans), cache)
+
+    def _shifted(self, batch: Packed) -> Packed:
+        """What a decoder reads to classify a source: the source itself, one token to the right."""
+        ids = self.ops.zeros_like(batch.ids)
+        ids[1:] = batch.ids[:-1]
+        ids[batch.starts[:-1]] = self.config.decoder_start_token_id
+        return packed_like(self.arch, ids, batch)
 
     def forward(
         self,
@@ -196,6 +200,12 @@ class PreTrainedModel:
         sentence_order_label: Any = None,
         start_positions: Any = None,
         end_positions: Any = None,
+        decoder_input_ids: Any = None,
+        decoder_attention_mask: Any = None,
+        decoder_inputs_embeds: Any = None,
+        encoder_outputs: Any = None,
+        past_key_values: Any = None,
+        use_cache: bool | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
@@ -213,6 +223,14 @@ class PreTrainedModel:
             sentence_order_label: what ALBERT calls it.
             start_positions: (B,), for question answering.
             end_positions: (B,), likewise.
+            decoder_input_ids: (B, S'), what the decoder of an encoder-decoder model has written; made of ``labels``
+                where absent.
+            decoder_attention_mask: (B, S'), likewise.
+            decoder_inputs_embeds: (B, S', D) instead of ``decoder_input_ids``.
+            encoder_outputs: what the encoder gave before, its last states (B, S, D) first, instead of running it.
+            past_key_values: the cache that an earlier call returned; ``input_ids`` are then the tokens that follow.
+            use_cache: adds ``past_key_values``; by default while not training and without labels, as the configuration
+                says.
             output_attentions: adds ``attentions``, a (B, H, S, S) per layer.
             output_hidden_states: adds ``hidden_states``, a (B, S, D) per layer and one before.
             return_dict: False gives a tuple.
@@ -230,11 +248,23 @@ class PreTrainedModel:
             next_sentence_label=sentence_order_label if next_sentence_label is None else next_sentence_label,
             start_positions=start_positions,
             end_positions=end_positions,
+            decoder_input_ids=decoder_input_ids,
+            decoder_attention_mask=decoder_attention_mask,
+            decoder_inputs_embeds=decoder_inputs_embeds,
+            encoder_outputs=encoder_outputs,
+            past_key_values=past_key_values,
+            use_cache=_either(use_cache, self._caches_unasked and labels is None and start_positions is None),
             output_attentions=_either(output_attentions, self.config.output_attentions),
             output_hidden_states=_either(output_hidden_states, self.config.output_hidden_states),
         )
         output = call(self, self.ops, inputs)
         return output if _either(return_dict, self.config.return_dict) else output.to_tuple()
+
+    @property
+    def _caches_unasked(self) -> bool:
+        """Whether a call hands back its cache without being asked to, as the reference does."""
+        writes = self.arch.encoder or self.kind in ("base", "causal-lm", "sequence-classification")
+        return self.arch.causal and bool(writes) and not self.training and bool(self.config.get("use_cache", True))
 
     def save_pretrained(
         self,
@@ -264,15 +294,28 @@ class PreTrainedModel:
                 f"{', '.join(unknown)}. Save them from model.state_dict(), or keep them in a module of their own"
             )
         kept: Any = self._lossless_dtype() if dtype == "stored" else dtype
-        names = self._checkpoint_names(tensor_shapes(self.blueprint.leaves))
-        tensors = {theirs: (self.tensor(ours), kept) for ours, theirs in names.items()}
-        tensors |= {theirs: (self.tensor(ours), kept) for theirs, ours in duplicate_names(self.head, names).items()}
+        tensors = {name: (array, kept) for name, array in self._stored_tensors()}
         config = self.config.updated(architectures=[self.blueprint.class_name], dtype=kept)
         config = config.updated(**{UNTRAINED_KEY: list(self.untrained) or None})
         config = config.updated(torch_dtype=None) if "torch_dtype" in config else config
         with atomic_folder(folder, replaces=("model*.safetensors", "model.safetensors.index.json")) as aside:
             write_sharded(aside, tensors, max_shard_size=max_shard_size)
             config.save_pretrained(aside)
+
+    def _stored_tensors(self) -> Iterator[tuple[str, NDArray[Any]]]:
+        """Checkpoint names and arrays, arranged as files have them."""
+        family, head = self.blueprint.family, self.head
+        owned = tensor_shapes(self.blueprint.leaves)
+        kept = [name for name in owned if name.rpartition(".")[0] not in head.omits]
+        groups: dict[str, dict[int, str]] = {}
+        places = locate(family, head, kept)
+        for ours, place in places.items():
+            groups.setdefault(place.name, {})[place.part] = ours
+        for theirs, parts in groups.items():
+            arrays = {part: self.tensor(ours) for part, ours in parts.items()}
+            yield self._prefixed(theirs), assemble_stored(arrays, places[parts[0]], self.arch.num_heads)
+        for theirs, ours in duplicate_names(family, head, owned).items():
+            yield self._prefixed(theirs), self.tensor(ours)
 
     def unknown_parameters(self) -> list[str]:
         """Parameters that were added to the model and are not in its layout."""
@@ -303,3 +346,8 @@ def initial_values(suffix: str, ndim: int) -> Literal["normal", "zeros", "ones"]
     if suffix == "bias":
         return "zeros"
     return "normal" if ndim > 1 else "ones"
+
+
+def table_of(leaf: Leaf) -> NDArray[np.float32] | None:
+    """What a fresh leaf's weight holds where a formula fills it."""
+    return sinusoidal_table(leaf.positions, leaf.width) if isinstance(leaf, Sinusoid) else None

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from enfold.arch import Architecture
 
-__all__ = ["Packed", "Share", "pack", "position_ids", "share_out", "spans_of", "token_budget_batches"]
+__all__ = ["Packed", "Share", "pack", "packed_like", "position_ids", "share_out", "spans_of", "token_budget_batches"]
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,8 @@ class Packed:
 
     ``ids``, ``positions`` and ``types`` are integers (T,); ``embeds`` (T, D) replaces the word embeddings where given;
     ``starts`` (B + 1,) says where each sequence begins, and the end; ``spans`` says it in Python's integers.
+    ``pasts`` says how many tokens of each sequence came before and are in a cache. ``last`` (B,) are the tokens that a
+    head reads which selects the last of each sequence, where that is not simply the last.
     """
 
     ids: Any
@@ -29,15 +31,21 @@ class Packed:
     starts: Any
     spans: list[tuple[int, int]]
     embeds: Any = None
+    pasts: list[int] | None = None
+    last: Any = None
 
 
-def position_ids(arch: Architecture, ids: Any) -> Any:
-    """Rows of the position table for ids (…, S), a numpy array or a torch tensor, counted along the last axis."""
+def position_ids(arch: Architecture, ids: Any, past: int = 0) -> Any:
+    """Rows of the position table for ids (…, S), a numpy array or a torch tensor, counted along the last axis.
+
+    ``past`` tokens came before.
+    """
+    offset = arch.positions.offset if arch.positions else 0
     counted_from = arch.positions.counted_from if arch.positions else None
     if counted_from is None:
-        return (ids == ids).cumsum(-1) - 1
+        return (ids == ids).cumsum(-1) - 1 + offset + past
     real = ids != counted_from
-    return real.cumsum(-1) * real + counted_from
+    return (real.cumsum(-1) + past) * real + counted_from
 
 
 def spans_of(lengths: Sequence[int]) -> list[tuple[int, int]]:
@@ -46,18 +54,32 @@ def spans_of(lengths: Sequence[int]) -> list[tuple[int, int]]:
     return list(zip([0, *ends[:-1]], ends, strict=True)) if ends else []
 
 
-def pack(arch: Architecture, ids: Sequence[NDArray[Any]], types: Sequence[NDArray[Any]] | None = None) -> Packed:
-    """A batch of numpy arrays from sequences of ids, each (S,), and their token types."""
+def pack(
+    arch: Architecture,
+    ids: Sequence[NDArray[Any]],
+    types: Sequence[NDArray[Any]] | None = None,
+    pasts: list[int] | None = None,
+) -> Packed:
+    """A batch of numpy arrays from sequences of ids, each (S,), their token types, and how many tokens came before."""
     lengths = [len(row) for row in ids]
     flat = np.concatenate(ids).astype(np.int64, copy=False) if ids else np.zeros(0, np.int64)
-    positions = [position_ids(arch, row) for row in ids]
+    positions = [position_ids(arch, row, past) for row, past in zip(ids, pasts or [0] * len(ids), strict=True)]
     return Packed(
         ids=flat,
         positions=np.concatenate(positions) if positions else flat,
         types=np.concatenate(types).astype(np.int64, copy=False) if types is not None else np.zeros_like(flat),
         starts=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         spans=spans_of(lengths),
+        pasts=pasts,
     )
+
+
+def packed_like(arch: Architecture, ids: Any, batch: Packed) -> Packed:
+    """Other ids (T,) in the sequences of ``batch``; arrays of either engine."""
+    positions = batch.positions * 0
+    for begin, end in batch.spans:
+        positions[begin:end] = position_ids(arch, ids[begin:end])
+    return Packed(ids=ids, positions=positions, types=batch.types * 0, starts=batch.starts, spans=batch.spans)
 
 
 def token_budget_batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:

@@ -7,13 +7,16 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from enfold.arch import Disentangled, Relative, RelativeBias
+from enfold.arch import Disentangled, RelativeBias
 
-__all__ = ["relative_rows"]
+__all__ = ["HIDDEN", "bias_rows", "relative_rows"]
+
+HIDDEN = -1
+"""Stands for a row where the query must not see the key."""
 
 
 @lru_cache(maxsize=32)
-def relative_rows(relative: Relative, length: int) -> NDArray[np.int64]:
+def relative_rows(relative: RelativeBias | Disentangled, length: int) -> NDArray[np.int64]:
     """(length, length): the table's row for query ``i`` and key ``j``. The array is shared: don't write to it."""
     places = np.arange(length)
     if isinstance(relative, RelativeBias):
@@ -24,15 +27,45 @@ def relative_rows(relative: Relative, length: int) -> NDArray[np.int64]:
     return rows
 
 
+def bias_rows(relative: RelativeBias, spans: list[tuple[int, int]], pasts: list[int] | None) -> NDArray[np.int64]:
+    """The table's rows for all sequences of a pass, :data:`HIDDEN` for keys that are still to come.
+
+    Args:
+        relative: the table.
+        spans: where each sequence is in the packed row.
+        pasts: tokens of each that came before.
+
+    Returns:
+        (B, 1, S') where every sequence has one token and a past: its own row for each. Otherwise (S', S') for the S'
+        tokens that the longest sequence has, of which a sequence takes the rows of its new tokens.
+    """
+    counts = [end - begin for begin, end in spans]
+    lengths = [past + count for past, count in zip(pasts or [0] * len(counts), counts, strict=True)]
+    longest = max(lengths, default=0)
+    if pasts is None or any(count != 1 for count in counts):
+        return _bias_square(relative, longest)
+    roomy = 1 << max(5, longest.bit_length())
+    keys = np.arange(longest)
+    rows = relative_rows(relative, roomy)[np.array(pasts)[:, None], keys]
+    return np.where(keys < np.array(lengths)[:, None], rows, HIDDEN)[:, None]
+
+
+@lru_cache(maxsize=32)
+def _bias_square(relative: RelativeBias, length: int) -> NDArray[np.int64]:
+    rows = relative_rows(relative, length)
+    places = np.arange(length)
+    return np.where(places[None, :] > places[:, None], HIDDEN, rows) if relative.causal else rows
+
+
 def _bias_buckets(relative: RelativeBias, distance: NDArray[np.int64]) -> NDArray[np.int64]:
     """Section 2.1 of T5 (https://arxiv.org/abs/1910.10683): exact small distances, logarithmic large ones."""
-    one_side = relative.buckets // 2
+    one_side = relative.buckets if relative.causal else relative.buckets // 2
     exact = one_side // 2
-    away = np.abs(distance)
+    away = np.maximum(-distance, 0) if relative.causal else np.abs(distance)
     scale = np.float32((one_side - exact) / np.log(relative.max_distance / exact))
     far = exact + (np.log(np.maximum(away, 1).astype(np.float32) / exact) * scale).astype(np.int64)
     bucket = np.where(away < exact, away, np.minimum(far, one_side - 1))
-    return np.where(distance > 0, one_side, 0) + bucket
+    return bucket if relative.causal else np.where(distance > 0, one_side, 0) + bucket
 
 
 def _disentangled_rows(relative: Disentangled, distance: NDArray[np.int64]) -> NDArray[np.int64]:

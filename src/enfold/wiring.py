@@ -13,6 +13,9 @@ so that both are the same chain of sublayers and joins::
     └▶ hidden ─▶ attention ┴▶ delta ─▶ join ─▶ hidden ─▶ feed-forward ─▶ join ─▶ … layers ─▶ hidden states
                                                                                      └─▶ head branches
 
+A decoder of an encoder has one sublayer more, ``cross``: the same attention, its keys and values made of what the
+encoder gave. A parallel block is one step of two sublayers: its join adds both deltas and gives both norms of the next.
+
 Letters of shapes: T packed tokens, B sequences, D hidden width, H heads. Nothing here knows an engine or a family;
 arrays are whatever the leaves return. Choices are made in :func:`assemble`, not in the forward pass.
 """
@@ -23,12 +26,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from enfold.arch import Architecture, Disentangled, RelativeBias
+from enfold.arch import Architecture, Disentangled, RelativeBias, Rotary
+from enfold.cache import Cache, Turn
 from enfold.heads import Head
-from enfold.layout import Leaf
+from enfold.leaves import Leaf
 from enfold.packing import Packed
 
-__all__ = ["NO_TRACE", "Plan", "Trace", "assemble", "build_tree", "encode", "run_head"]
+__all__ = [
+    "NO_TRACE",
+    "Memory",
+    "Plan",
+    "Trace",
+    "assemble",
+    "build_tree",
+    "encode",
+    "remember",
+    "run_head",
+]
 
 Array = Any
 """A numpy array or a torch tensor: whatever the engine's leaves take and return."""
@@ -42,11 +56,37 @@ class Trace:
     def hidden(self, states: Array) -> None:
         """Told the hidden states (T, D) that enter each layer, and the last."""
 
-    def attention(self, probabilities: list[Array]) -> None:
-        """Told each layer's attention, (H, S, S) per sequence, where ``attentions`` is true."""
+    def attention(self, probabilities: list[Array] | None, *, cross: bool) -> None:
+        """Told each sublayer's attention, (H, S, S') per sequence, where ``attentions`` is true; otherwise None."""
 
 
 NO_TRACE = Trace()
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a decoder attends to: hidden states of the encoder (T', D), packed, and where each sequence is."""
+
+    hidden: Array
+    spans: list[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class _Flow:
+    """What every sublayer of one forward pass may need."""
+
+    batch: Packed
+    relative: Any
+    memory: Memory | None
+    turn: Turn | None
+    trace: Trace
+
+
+Sublayer = Callable[[Array, _Flow], Array]
+"""Hidden states (T, D) to what is added to the residual stream (T, D), or both of a parallel block's."""
+
+Step = tuple[tuple[Sublayer, ...], Any]
+"""Sublayers that read the same residual stream, and the join that follows them."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +96,12 @@ class Plan:
     embeddings: Any
     extras: tuple[tuple[Any, str], ...]
     project: Callable[[Array], Array]
-    enter: Callable[[Array], tuple[Array, Array]]
+    enter: Callable[[Array], tuple[Array, Any]]
     relative: Callable[[Packed], Array]
-    layers: tuple[tuple[Any, Any], ...]
-    distances: Callable[[Any, Array], Any]
-    branches: tuple[tuple[str, bool, tuple[Callable[[Array], Array], ...]], ...]
+    layers: tuple[tuple[Step, ...], ...]
+    memories: tuple[Any, ...]
+    branches: tuple[tuple[str, str, tuple[Callable[[Array], Array], ...]], ...]
+    encoder: Plan | None
 
 
 def build_tree(leaves: Sequence[Leaf], node: Callable[[], Any], make: Callable[[list[Leaf]], Any]) -> Any:
@@ -100,30 +141,70 @@ def assemble(tree: Any, arch: Architecture, head: Head | None) -> Plan:
         embeddings=tree.embeddings,
         extras=tuple((getattr(tree.embeddings, name), name) for name, present in extras if present),
         project=getattr(tree.embeddings, "project", _same),
-        enter=_enter_normed(tree.enter) if arch.norm_placement == "before" else _enter,
+        enter=_enter if arch.norm_placement == "after" else _enter_normed(tree.enter),
         relative=_relative(tree, arch),
-        layers=tuple((layer.attention, layer.feed_forward) for layer in order),
-        distances=_distances(arch),
+        layers=tuple(_steps_of(layer, depth, arch) for depth, layer in enumerate(order)),
+        memories=tuple(layer.cross.memory for layer in order) if arch.encoder else (),
         branches=tuple(
-            (branch.field, branch.select == "first", _steps(getattr(tree.head, str(index))))
+            (branch.field, branch.select, _leaves_of(getattr(tree.head, str(index))))
             for index, branch in enumerate(head.branches if head else ())
         ),
+        encoder=assemble(tree.encoder, arch.encoder, None) if arch.encoder else None,
     )
 
 
-def encode(plan: Plan, batch: Packed, trace: Trace = NO_TRACE) -> Array:
-    """Packed ids to the last hidden states (T, D)."""
-    residual, hidden = embed(plan, batch)
-    relative = plan.relative(batch)
-    for attention, feed_forward in plan.layers:
+def encode(
+    plan: Plan, batch: Packed, trace: Trace = NO_TRACE, *, memory: Memory | None = None, turn: Turn | None = None
+) -> Array:
+    """Packed ids to the last hidden states (T, D).
+
+    Args:
+        plan: of the stack that runs.
+        batch: its tokens; with a cache those that come next.
+        trace: is shown what passes.
+        memory: what a decoder attends to, unless the cache remembers it.
+        turn: this pass's dealings with the cache that holds keys and values of the tokens before.
+    """
+    flow = _Flow(batch, plan.relative(batch), memory, turn, trace)
+    residual, hidden = _embed(plan, batch)
+    for layer in plan.layers:
         trace.hidden(residual)
-        residual, hidden = attention.join(residual, attend(plan, attention, hidden, batch, relative, trace))
-        residual, hidden = feed_forward.join(residual, feed_forward.shrink(feed_forward.expand(hidden)))
+        for sublayers, join in layer:
+            if len(sublayers) == 1:
+                residual, hidden = join(residual, sublayers[0](hidden, flow))
+            else:
+                deltas = [run(normed, flow) for run, normed in zip(sublayers, hidden, strict=True)]
+                residual, hidden = join(residual, *deltas)
     trace.hidden(hidden)
     return hidden
 
 
-def embed(plan: Plan, batch: Packed) -> tuple[Array, Array]:
+def remember(plan: Plan, memory: Memory, cache: Cache) -> None:
+    """Makes each layer's keys and values of an encoder's states, once, and keeps them in the cache."""
+    cache.remember([project(memory.hidden) for project in plan.memories], memory.spans)
+
+
+def run_head(plan: Plan, hidden: Array, batch: Packed, tokens: Array | None = None) -> dict[str, Array]:
+    """Each branch's field: (B, …) where it selects one token of each sequence, (T, …) otherwise.
+
+    ``tokens`` (N,) restricts the latter to some of the batch's tokens, (N, …): a masked-LM head costs as much as
+    several layers.
+    """
+    outputs = {}
+    for name, select, steps in plan.branches:
+        if select == "first":
+            branch = hidden[batch.starts[:-1]]
+        elif select == "last":
+            branch = hidden[batch.starts[1:] - 1 if batch.last is None else batch.last]
+        else:
+            branch = hidden if tokens is None else hidden[tokens]
+        for step in steps:
+            branch = step(branch)
+        outputs[name] = branch
+    return outputs
+
+
+def _embed(plan: Plan, batch: Packed) -> tuple[Array, Array]:
     """Words, positions and types summed in the first join."""
     words = plan.embeddings.words(batch.ids) if batch.embeds is None else batch.embeds
     added = 0
@@ -133,26 +214,51 @@ def embed(plan: Plan, batch: Packed) -> tuple[Array, Array]:
     return plan.enter(plan.project(hidden))
 
 
-def attend(plan: Plan, attention: Any, hidden: Array, batch: Packed, relative: Array, trace: Trace) -> Array:
-    """One attention sublayer: (T, D) to its delta (T, D)."""
-    query, key, value = attention.project(hidden)
-    distances = plan.distances(attention, relative)
-    return attention.output(attention.attend(query, key, value, batch, distances, trace))
+def _steps_of(layer: Any, depth: int, arch: Architecture) -> tuple[Step, ...]:
+    """The sublayers of one layer in their order, each with its join."""
+    attention, feed_forward = _attention(layer.attention, depth, arch), _feed_forward(layer.feed_forward)
+    if arch.norm_placement == "parallel":
+        return (((attention, feed_forward), layer.join),)
+    steps: list[Step] = [((attention,), layer.attention.join)]
+    if arch.encoder:
+        steps.append(((_cross_attention(layer.cross, depth),), layer.cross.join))
+    return (*steps, ((feed_forward,), layer.feed_forward.join))
 
 
-def run_head(plan: Plan, hidden: Array, batch: Packed, tokens: Array | None = None) -> dict[str, Array]:
-    """Each branch's field: (B, …) where it selects first tokens, (T, …) otherwise.
+def _attention(leaf: Any, depth: int, arch: Architecture) -> Sublayer:
+    distances = _distances(arch)
+    query_norm, key_norm = getattr(leaf, "query_norm", _same), getattr(leaf, "key_norm", _same)
 
-    ``tokens`` (N,) restricts the latter to some of the batch's tokens, (N, …): a masked-LM head costs as much as
-    several layers.
-    """
-    outputs = {}
-    for name, first, steps in plan.branches:
-        branch = hidden[batch.starts[:-1]] if first else hidden if tokens is None else hidden[tokens]
-        for step in steps:
-            branch = step(branch)
-        outputs[name] = branch
-    return outputs
+    def run(hidden: Array, flow: _Flow) -> Array:
+        query, key, value = leaf.project(hidden)
+        spans, near = flow.batch.spans, distances(leaf, flow.relative)
+        kept = None if flow.turn is None else flow.turn.own(depth)
+        seen: list[Array] | None = [] if flow.trace.attentions else None
+        mixed = leaf.attend(query_norm(query), key_norm(key), value, spans, spans, kept, near, seen)
+        flow.trace.attention(seen, cross=False)
+        return leaf.output(mixed)
+
+    return run
+
+
+def _cross_attention(leaf: Any, depth: int) -> Sublayer:
+    def run(hidden: Array, flow: _Flow) -> Array:
+        query, spans = leaf.query(hidden), flow.batch.spans
+        seen: list[Array] | None = [] if flow.trace.attentions else None
+        if flow.memory is None:
+            assert flow.turn is not None
+            mixed = leaf.attend(query, None, None, spans, spans, flow.turn.memory(depth), None, seen)
+        else:
+            key, value = leaf.memory(flow.memory.hidden)
+            mixed = leaf.attend(query, key, value, spans, flow.memory.spans, None, None, seen)
+        flow.trace.attention(seen, cross=True)
+        return leaf.output(mixed)
+
+    return run
+
+
+def _feed_forward(leaf: Any) -> Sublayer:
+    return lambda hidden, flow: leaf.shrink(leaf.expand(hidden))
 
 
 def _same(hidden: Array) -> Array:
@@ -167,23 +273,27 @@ def _enter_normed(norm: Callable[[Array], Array]) -> Callable[[Array], tuple[Arr
     return lambda hidden: (hidden, norm(hidden))
 
 
-def _steps(branch: Any) -> tuple[Callable[[Array], Array], ...]:
+def _leaves_of(branch: Any) -> tuple[Callable[[Array], Array], ...]:
     return tuple(getattr(branch, name) for name in ("dense", "norm", "output") if hasattr(branch, name))
 
 
 def _relative(tree: Any, arch: Architecture) -> Callable[[Packed], Array]:
-    """Computed once per forward pass: None, a bias (H, S, S) for the longest sequence, or vectors (rows, D)."""
-    if arch.relative is None:
-        return lambda batch: None
-    if isinstance(arch.relative, RelativeBias):
-        bias: Callable[[Packed], Array] = tree.relative.table
-        return bias
+    """Computed once per forward pass: None, a bias, vectors of distances (rows, D), or angles of positions."""
+    match arch.relative:
+        case None:
+            return lambda batch: None
+        case RelativeBias():
+            bias: Callable[[Packed], Array] = tree.relative.table
+            return bias
+        case Rotary():
+            angles: Callable[[Packed], Array] = tree.relative.angles
+            return angles
     norm = getattr(tree.relative, "norm", _same)
     return lambda batch: norm(tree.relative.table(batch))
 
 
 def _distances(arch: Architecture) -> Callable[[Any, Array], Any]:
-    """What one layer's attention gets of it: the bias as it is, or (query, key) projections of the vectors."""
+    """What one layer's attention gets of it: the same for all, or (query, key) projections of the vectors."""
     if not isinstance(arch.relative, Disentangled):
         return lambda attention, relative: relative
     wanted = (arch.relative.position_to_content, arch.relative.content_to_position)

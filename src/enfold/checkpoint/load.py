@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from enfold.checkpoint.arrange import stored_shape, take
 from enfold.checkpoint.files import Weights, open_weights
-from enfold.checkpoint.names import alternative_names, canonical, checkpoint_names, is_known
+from enfold.checkpoint.names import alternative_names, canonical, is_known, locate
 from enfold.checkpoint.tensors import TensorView
 from enfold.config import UNTRAINED_KEY, Config
 from enfold.errors import TensorMismatchError
 from enfold.families.base import Family
 from enfold.heads import CLASS_SUFFIXES, Branch, Head, HeadKind
-from enfold.layout import Shape
+from enfold.leaves import Shape
 
-__all__ = ["Loaded", "clashes", "load_tensors"]
+__all__ = ["Loaded", "clashes", "differ", "load_tensors"]
 
 _SHOWN = 12
 
@@ -50,6 +51,8 @@ def load_tensors(
     head: Head,
     shapes: Mapping[str, Shape],
     *,
+    heads: int = 1,
+    computed: Collection[str] = (),
     new_head: bool | None,
 ) -> Loaded:
     """Finds every tensor of ``shapes`` in the folder's weights.
@@ -61,6 +64,8 @@ def load_tensors(
         kind: the head that is wanted.
         head: the family's head of that kind.
         shapes: our tensor names and shapes, from the layout.
+        heads: attention heads, between which a stored tensor's parts may alternate.
+        computed: those of them that a file may lack, because a formula fills them.
         new_head: None makes a missing head fresh, False makes it an error, True makes the head fresh always.
 
     Raises:
@@ -69,9 +74,9 @@ def load_tensors(
     """
     weights = open_weights(folder)
     stored = {canonical(family, name): name for name in weights}
-    table = checkpoint_names(family, head, shapes)
-    wanted = {ours: theirs.removeprefix("@") for ours, theirs in table.items()}
-    in_base = {ours for ours, theirs in table.items() if theirs.startswith("@")}
+    places = locate(family, head, shapes)
+    wanted = {ours: place.name.removeprefix("@") for ours, place in places.items()}
+    in_base = {ours for ours, place in places.items() if place.name.startswith("@")}
     replaced = _foreign(family, config, kind, head)
     if new_head:
         replaced |= {ours for ours in wanted if ours.startswith("head.") and ours not in in_base}
@@ -83,14 +88,15 @@ def load_tensors(
         for ours, theirs in wanted.items()
         if theirs in stored and not _within(ours, replaced)
     }
-    fresh = tuple(ours for ours in wanted if ours not in found)
+    fresh = tuple(ours for ours in wanted if ours not in found and ours not in computed)
+    expected = {ours: stored_shape(places[ours], shape) for ours, shape in shapes.items()}
     used = {*wanted.values()}
     left_out = [name for key, name in stored.items() if key not in used]
     twice = [name for name in weights if stored[canonical(family, name)] != name]
     problems = [
         *(f"twice       {name}, and {stored[canonical(family, name)]}" for name in twice),
         *_missing(fresh, found, wanted, new_head),
-        *_misshapen(found, shapes),
+        *_misshapen(found, expected),
         *(
             f"unexpected  {name} {weights[name].shape}"
             for name in left_out
@@ -98,15 +104,25 @@ def load_tensors(
         ),
     ]
     if problems:
-        raise TensorMismatchError(_report(weights, family, kind, problems, head_only=_is_head_problem(found, shapes)))
+        raise TensorMismatchError(_report(weights, family, kind, problems, head_only=_is_head_problem(found, expected)))
     remembered = set(config.get(UNTRAINED_KEY) or ())
     return Loaded(
-        tensors={ours: view.numpy("float32") for ours, view in found.items()},
+        tensors={ours: take(view.numpy("float32"), places[ours], heads) for ours, view in found.items()},
         fresh=fresh,
         untrained=frozenset(ours for ours in found if wanted[ours] in remembered),
         left_out=tuple(left_out),
         dtype=_main_dtype(found),
     )
+
+
+def differ(weights: Weights, family: Family, first: str, second: str) -> bool:
+    """Whether a file holds two tensors, by canonical names, and they are not the same numbers."""
+    stored = {canonical(family, name): name for name in weights}
+    views = [weights[stored[name]] for name in (first.removeprefix("@"), second.removeprefix("@")) if name in stored]
+    if len(views) < 2:
+        return False
+    a, b = views
+    return a.shape != b.shape or not np.array_equal(a.numpy("float32"), b.numpy("float32"))
 
 
 def _foreign(family: Family, config: Config, kind: HeadKind, head: Head) -> set[str]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 
-from enfold.families.base import Family
+from enfold.families.base import Family, Stored
 from enfold.heads import Head
 
-__all__ = ["alternative_names", "canonical", "checkpoint_names", "duplicate_names", "is_known"]
+__all__ = ["alternative_names", "canonical", "checkpoint_names", "duplicate_names", "is_known", "locate"]
 
 _BUFFERS = re.compile(
-    r"(^|\.)(embeddings\.position_ids|embeddings\.token_type_ids|attention\.relative_position_index)$"
+    r"(^|\.)(embeddings\.position_ids|embeddings\.token_type_ids|attention\.relative_position_index"
+    r"|(attn|attention)\.(bias|masked_bias)|rotary_emb\.inv_freq)$"
 )
 """Buffers that older releases of the reference wrote among the weights."""
 
@@ -20,27 +22,35 @@ _SPELLINGS = ((re.compile(r"\.gamma$"), ".weight"), (re.compile(r"\.beta$"), ".b
 """Norms in checkpoints converted from TensorFlow (the first bert-base-*)."""
 
 
-def checkpoint_names(family: Family, head: Head, tensors: Iterable[str]) -> dict[str, str]:
-    """Our tensor names → canonical checkpoint names, where ``@`` stands for the base model.
+def locate(family: Family, head: Head, tensors: Iterable[str]) -> dict[str, Stored]:
+    """Our tensor names → where checkpoints keep them: full canonical names, where ``@`` stands for the base model.
 
     Raises:
         KeyError: a tensor that the family's table has no row for, a mistake in the family's file.
     """
     tensors = tuple(tensors)
     table = dict(family.names)
-    biases = {}
+    biases: dict[str, Stored] = {}
     for index, branch in enumerate(head.branches):
         output = f"head.{index}.output"
         table |= {f"head.{index}.{leaf}": theirs for leaf, theirs in branch.names.items()}
-        if "tied_bias" in branch.names and f"{output}.weight" not in tensors:
-            biases[f"{output}.bias"] = branch.names["tied_bias"]
+        if branch.bias == "buffer":
+            biases[f"{output}.bias"] = Stored(branch.names["buffer"], row=True)
+        elif "tied_bias" in branch.names and f"{output}.weight" not in tensors:
+            biases[f"{output}.bias"] = Stored(branch.names["tied_bias"])
     return {tensor: biases.get(tensor) or _translate(tensor, table) for tensor in tensors}
 
 
-def duplicate_names(head: Head, tensors: Iterable[str]) -> dict[str, str]:
-    """Further names under which the reference wants a tensor: an untied output's bias has two."""
+def checkpoint_names(family: Family, head: Head, tensors: Iterable[str]) -> dict[str, str]:
+    """Our tensor names → canonical checkpoint names; several of ours may be parts of one of theirs."""
+    return {ours: stored.name for ours, stored in locate(family, head, tensors).items()}
+
+
+def duplicate_names(family: Family, head: Head, tensors: Iterable[str]) -> dict[str, str]:
+    """Further names under which the reference wants a tensor: an untied output's bias has two, for one."""
     own = set(tensors)
-    return {
+    copies = {f"{theirs}.weight": f"{ours}.weight" for ours, theirs in family.copies if f"{ours}.weight" in own}
+    return copies | {
         branch.names["tied_bias"]: f"head.{index}.output.bias"
         for index, branch in enumerate(head.branches)
         if "tied_bias" in branch.names and f"head.{index}.output.weight" in own
@@ -57,19 +67,24 @@ def alternative_names(head: Head, tensors: Iterable[str]) -> dict[str, str]:
     }
 
 
-_LAYER = re.compile(r"^layers\.(\d+)")
+_LAYER = re.compile(r"\blayers\.(\d+)")
 
 
-def _translate(tensor: str, table: Mapping[str, str]) -> str:
+def _translate(tensor: str, table: Mapping[str, str | Stored]) -> Stored:
     leaf, _, suffix = _LAYER.sub("layers.{}", tensor).rpartition(".")
-    return f"{table[leaf]}.{suffix}".format(*_LAYER.findall(tensor))
+    found = table[leaf]
+    stored = Stored(found) if isinstance(found, str) else found
+    return replace(stored, name=f"{stored.name}.{suffix}".format(*_LAYER.findall(tensor)))
 
 
 def canonical(family: Family, stored: str) -> str:
     """A stored tensor's name with modern spelling and without the base model's prefix."""
-    for pattern, modern in _SPELLINGS:
-        stored = pattern.sub(modern, stored)
-    return stored.removeprefix(f"{family.prefix}.")
+    for old, modern in family.renamed:
+        stored = modern + stored.removeprefix(old) if stored.startswith(old) else stored
+    for pattern, spelling in _SPELLINGS:
+        stored = pattern.sub(spelling, stored)
+    prefixes = (family.prefix, *(head.prefix for head in family.heads.values()))
+    return next((stored.removeprefix(f"{p}.") for p in prefixes if p and stored.startswith(f"{p}.")), stored)
 
 
 @lru_cache(maxsize=64)
@@ -78,7 +93,7 @@ def _optional(family_key: str) -> tuple[str, ...]:
 
     family = FAMILIES[family_key]
     heads = (name for head in family.heads.values() for branch in head.branches for name in branch.names.values())
-    optional = (theirs for _, theirs in family.names if "{}" not in theirs)
+    optional = (theirs for _, theirs in family.names if isinstance(theirs, str) and "{}" not in theirs)
     return tuple(name.removeprefix("@") for name in (*heads, *optional))
 
 

@@ -7,18 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from enfold.arch import Architecture, Disentangled
+from enfold.arch import Architecture, Disentangled, LearnedPositions, Rotary
+from enfold.blueprint import Blueprint
+from enfold.checkpoint.arrange import stored_shape
 from enfold.checkpoint.files import Weights, open_weights, read_json
 from enfold.checkpoint.load import clashes
 from enfold.checkpoint.modules import Dense, Normalize, read_modules
-from enfold.checkpoint.names import canonical, checkpoint_names, is_known
+from enfold.checkpoint.names import canonical, is_known, locate
 from enfold.checkpoint.sources import describe
 from enfold.config import UNTRAINED_KEY, Config
 from enfold.errors import EnfoldError
 from enfold.families import Family, config_of
 from enfold.heads import HeadKind
-from enfold.layout import Leaf, Linear, Shape, parameter_count, tensor_shapes
-from enfold.model import Blueprint
+from enfold.leaves import Leaf, Linear, Shape, parameter_count, tensor_shapes
 from enfold.tokenization import Tokenizer
 
 __all__ = ["Bytes", "Report", "inspect_folder"]
@@ -115,9 +116,13 @@ def _architecture(blueprint: Blueprint) -> dict[str, Any]:
 
 
 def _positions(arch: Architecture) -> str:
-    parts = [f"learned, {arch.positions.rows} rows"] if arch.positions else []
+    learned = isinstance(arch.positions, LearnedPositions)
+    parts = [f"{'learned' if learned else 'sinusoidal'}, {arch.positions.rows} rows"] if arch.positions else []
     if isinstance(arch.relative, Disentangled):
         parts.append(f"disentangled, {arch.relative.span} to each side")
+    elif isinstance(arch.relative, Rotary):
+        kind = f", {arch.relative.scaling.kind} scaling" if arch.relative.scaling else ""
+        parts.append(f"rotary, base {arch.relative.base:g}{kind}")
     elif arch.relative:
         parts.append(f"relative bias, {arch.relative.buckets} buckets")
     return "; ".join(parts) or "none"
@@ -190,8 +195,8 @@ class Contents:
 def _names(blueprint: Blueprint) -> dict[str, Shape]:
     """Canonical checkpoint names, without the base model's prefix, and shapes."""
     shapes = tensor_shapes(blueprint.leaves)
-    names = checkpoint_names(blueprint.family, blueprint.head, shapes)
-    return {theirs.removeprefix("@"): shapes[ours] for ours, theirs in names.items()}
+    places = locate(blueprint.family, blueprint.head, shapes)
+    return {place.name.removeprefix("@"): stored_shape(place, shapes[ours]) for ours, place in places.items()}
 
 
 def _saved_kind(family: Family, config: Config) -> HeadKind | None:

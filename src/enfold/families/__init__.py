@@ -7,13 +7,22 @@ from typing import Any
 from enfold.config import Config
 from enfold.errors import ConfigError
 from enfold.families.albert import ALBERT
+from enfold.families.bart import BART, MBART
 from enfold.families.base import Family
 from enfold.families.bert import BERT
 from enfold.families.deberta_v2 import DEBERTA_V2
 from enfold.families.distilbert import DISTILBERT
 from enfold.families.electra import ELECTRA
+from enfold.families.gpt2 import GPT2
+from enfold.families.gpt_neox import GPT_NEOX
+from enfold.families.llama import LLAMA
+from enfold.families.m2m import M2M_100
+from enfold.families.marian import MARIAN, PEGASUS
+from enfold.families.mistral import MISTRAL
 from enfold.families.mpnet import MPNET
+from enfold.families.qwen import QWEN2, QWEN3
 from enfold.families.roberta import CAMEMBERT, ROBERTA, XLM_ROBERTA
+from enfold.families.t5 import MT5, T5
 
 __all__ = ["FAMILIES", "Family", "config_of", "family_of"]
 
@@ -21,13 +30,26 @@ FAMILIES: Mapping[str, Family] = {
     family.model_type: family
     for family in (
         ALBERT,
+        BART,
         BERT,
         CAMEMBERT,
         DEBERTA_V2,
         DISTILBERT,
         ELECTRA,
+        GPT2,
+        GPT_NEOX,
+        LLAMA,
+        M2M_100,
+        MARIAN,
+        MBART,
+        MISTRAL,
         MPNET,
+        MT5,
+        PEGASUS,
+        QWEN2,
+        QWEN3,
         ROBERTA,
+        T5,
         XLM_ROBERTA,
     )
 }

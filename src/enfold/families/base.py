@@ -14,9 +14,31 @@ from enfold.config import Config
 from enfold.errors import ConfigError
 from enfold.heads import CLASS_SUFFIXES, Head, HeadKind
 
-__all__ = ["Family", "Names", "activation", "depth", "require", "sibling"]
+__all__ = ["Family", "Names", "Stored", "activation", "depth", "require", "sibling"]
 
-Names = tuple[tuple[str, str], ...]
+
+@dataclass(frozen=True)
+class Stored:
+    """Where a checkpoint keeps a leaf's tensors, when they are not simply its own.
+
+    Attributes:
+        name: the checkpoint's leaf, as in :data:`Names`, or a whole tensor's name where ``row``.
+        part: which of the ``parts`` that the stored tensor consists of, along its first axis.
+        parts: query, key and value in one (GPT-2).
+        by_head: parts alternate for each head instead of following each other (GPT-NeoX).
+        transposed: matrices are (inputs, outputs), as GPT-2's convolutions have them.
+        row: a vector stands as a matrix of one row, under the full ``name`` (BART's ``final_logits_bias``).
+    """
+
+    name: str
+    part: int = 0
+    parts: int = 1
+    by_head: bool = False
+    transposed: bool = False
+    row: bool = False
+
+
+Names = tuple[tuple[str, str | Stored], ...]
 """Pairs of a leaf's name and its name in checkpoints. ``{}`` stands for the layer's number; ``@`` for the base
 model, which is a prefix (``bert.``) in checkpoints with a head and nothing in bare ones."""
 
@@ -49,6 +71,9 @@ class Family:
         tokenizer: the kind of its tokenizer.
         aliases: the field's common configuration names → this family's.
         known: beginnings of tensor names that its public checkpoints hold and no model here uses.
+        copies: leaves whose weight files hold a second time, and the other name.
+        renamed: older beginnings of tensor names, and the ones that they have now.
+        class_names: heads whose class is not named as :data:`enfold.heads.CLASS_SUFFIXES` says.
     """
 
     model_type: str
@@ -61,6 +86,9 @@ class Family:
     tokenizer: str
     aliases: Mapping[str, str] = field(default_factory=dict)
     known: tuple[str, ...] = ()
+    copies: tuple[tuple[str, str], ...] = ()
+    renamed: tuple[tuple[str, str], ...] = ()
+    class_names: Mapping[HeadKind, str] = field(default_factory=dict)
 
     def config(self, values: Mapping[str, Any]) -> Config:
         """A configuration of this family."""
@@ -78,13 +106,16 @@ class Family:
 
     def class_name(self, kind: HeadKind) -> str:
         """``BertForMaskedLM``."""
-        return self.class_prefix + CLASS_SUFFIXES[kind]
+        return self.class_names.get(kind) or self.class_prefix + CLASS_SUFFIXES[kind]
 
 
 def sibling(of: Family, model_type: str, class_prefix: str, *, tokenizer: str, **defaults: Any) -> Family:
     """A family that differs from another by names, tokenizer and defaults alone."""
     merged = {**of.defaults, **defaults}
-    return replace(of, model_type=model_type, class_prefix=class_prefix, tokenizer=tokenizer, defaults=merged)
+    names = {kind: name.replace(of.class_prefix, class_prefix) for kind, name in of.class_names.items()}
+    return replace(
+        of, model_type=model_type, class_prefix=class_prefix, tokenizer=tokenizer, defaults=merged, class_names=names
+    )
 
 
 def activation(config: Config, key: str) -> Activation:

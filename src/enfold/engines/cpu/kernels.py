@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from enfold.arch import Activation
 from enfold.engines.cpu.threads import in_parallel
 
-__all__ = ["ACTIVATIONS", "gelu", "gelu_tanh", "layer_norm", "softmax"]
+__all__ = ["ACTIVATIONS", "gelu", "gelu_tanh", "layer_norm", "rms_norm", "softmax"]
 
 Floats = NDArray[np.float32]
 
@@ -128,6 +128,22 @@ def layer_norm(values: Floats, weight: Floats, bias: Floats, eps: float) -> Floa
             rows *= np.float32(1.0) / np.sqrt(variance + np.float32(eps))
             rows *= weight
             rows += bias
+
+    in_parallel(part, values.shape[0], grain=max(1, _BLOCK // width))
+    return values
+
+
+def rms_norm(values: Floats, weight: Floats, eps: float) -> Floats:
+    """Root-mean-square norm of each row of (T, D), in place (https://arxiv.org/abs/1910.07467)."""
+    width = values.shape[1]
+
+    def part(begin: int, end: int) -> None:
+        step = max(1, _BLOCK // width)
+        for at in range(begin, end, step):
+            rows = values[at : min(at + step, end)]
+            square = np.einsum("td,td->t", rows, rows)[:, None] / np.float32(width)
+            rows *= np.float32(1.0) / np.sqrt(square + np.float32(eps))
+            rows *= weight
 
     in_parallel(part, values.shape[0], grain=max(1, _BLOCK // width))
     return values

@@ -13,181 +13,170 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from enfold import layout
-from enfold.arch import RelativeBias
+from enfold import leaves as kinds
 from enfold.engines.cpu import kernels
-from enfold.engines.cpu.threads import in_parallel
-from enfold.packing import Packed
-from enfold.relative import relative_rows
-from enfold.wiring import Trace
+from enfold.positions import sinusoidal_table
 
-__all__ = ["Node", "make_leaf"]
+__all__ = ["Floats", "Node", "Weights", "make_linear_leaf"]
 
 Floats = NDArray[np.float32]
 Weights = Mapping[str, Floats]
 Node = SimpleNamespace
 
 
-def make_leaf(leaves: list[layout.Leaf], weights: Weights) -> Any:
-    """The engine's leaf for the layout's leaves of one place."""
+def make_linear_leaf(leaves: list[kinds.Leaf], weights: Weights) -> Any:
+    """The engine's leaf for the layout's leaves of one place; all but attention's."""
     match leaves:
-        case [layout.Embedding() as leaf]:
+        case [kinds.Embedding() as leaf]:
             return Embedding(leaf, weights)
-        case [layout.Join() as leaf]:
-            return Join(leaf, weights)
-        case [layout.Norm() as leaf]:
+        case [kinds.Sinusoid() as leaf]:
+            return Sinusoid(leaf, weights)
+        case [kinds.Join() as leaf]:
+            return Join([leaf], weights)
+        case [kinds.Join(), *_]:
+            return Join([leaf for leaf in leaves if isinstance(leaf, kinds.Join)], weights)
+        case [kinds.Norm() as leaf]:
             return Norm(leaf, weights)
-        case [layout.RelativeTable() as leaf]:
-            return RelativeTable(leaf, weights)
-        case [layout.Attend() as leaf]:
-            return Attend(leaf)
-        case [layout.Output() as leaf]:
+        case [kinds.Norm(), *_]:
+            return Norms([leaf for leaf in leaves if isinstance(leaf, kinds.Norm)], weights)
+        case [kinds.Output() as leaf]:
             return Output(leaf, weights)
-        case [layout.Linear() as leaf]:
+        case [kinds.Gate() as leaf, kinds.Linear() as expand]:
+            return GatedLinear(leaf, expand, weights)
+        case [kinds.Linear() as leaf]:
             return Linear(leaf, weights)
         case _:
-            return FusedLinear([leaf for leaf in leaves if isinstance(leaf, layout.Linear)], weights)
+            return FusedLinear([leaf for leaf in leaves if isinstance(leaf, kinds.Linear)], weights)
 
 
 class Embedding:
     """ids (T,) → (T, D)."""
 
-    def __init__(self, leaf: layout.Embedding, weights: Weights) -> None:
-        self.weight = weights[f"{leaf.name}.weight"]
+    def __init__(self, leaf: kinds.Embedding, weights: Weights) -> None:
+        self.weight = weights[f"{leaf.tied_to or leaf.name}.weight"]
+        self.scale = np.float32(leaf.scale)
 
     def __call__(self, ids: NDArray[np.int64]) -> Floats:
-        return self.weight[ids]
+        return self.weight[ids] if self.scale == 1 else self.weight[ids] * self.scale
+
+
+class Sinusoid:
+    """Positions (T,) → (T, D): a table that a formula fills, or the file."""
+
+    def __init__(self, leaf: kinds.Sinusoid, weights: Weights) -> None:
+        stored = leaf.positions.stored
+        self.weight = weights[f"{leaf.name}.weight"] if stored else sinusoidal_table(leaf.positions, leaf.width)
+
+    def __call__(self, positions: NDArray[np.int64]) -> Floats:
+        return self.weight[positions]
 
 
 class Linear:
     """(T, inputs) → activation(x Wᵀ + b), (T, outputs)."""
 
-    def __init__(self, leaf: layout.Linear, weights: Weights) -> None:
+    def __init__(self, leaf: kinds.Linear, weights: Weights) -> None:
         self.weight = weights[f"{leaf.name}.weight"]
-        self.bias = weights[f"{leaf.name}.bias"]
+        self.bias = weights[f"{leaf.name}.bias"] if leaf.bias else None
         self.activation = kernels.ACTIVATIONS[leaf.activation] if leaf.activation else None
 
     def __call__(self, hidden: Floats) -> Floats:
         result = hidden @ self.weight.T
-        result += self.bias
+        if self.bias is not None:
+            result += self.bias
         return self.activation(result) if self.activation else result
+
+
+class GatedLinear:
+    """(T, inputs) → activation(gate(x)) · expand(x), (T, outputs)."""
+
+    def __init__(self, gate: kinds.Gate, expand: kinds.Linear, weights: Weights) -> None:
+        self.gate, self.expand = Linear(gate, weights), Linear(expand, weights)
+
+    def __call__(self, hidden: Floats) -> Floats:
+        result = self.gate(hidden)
+        result *= self.expand(hidden)
+        return result
 
 
 class FusedLinear:
     """Several linear leaves of one input as one matrix product: (T, D) → a tuple of (T, outputs)."""
 
-    def __init__(self, leaves: list[layout.Linear], weights: Weights) -> None:
+    def __init__(self, leaves: list[kinds.Linear], weights: Weights) -> None:
         self.weight = np.concatenate([weights[f"{leaf.name}.weight"] for leaf in leaves])
-        self.bias = np.concatenate([weights[f"{leaf.name}.bias"] for leaf in leaves])
+        self.bias = np.concatenate([weights[f"{leaf.name}.bias"] for leaf in leaves]) if leaves[0].bias else None
         self.edges = np.cumsum([leaf.outputs for leaf in leaves])[:-1].tolist()
 
     def __call__(self, hidden: Floats) -> list[Floats]:
         result = hidden @ self.weight.T
-        result += self.bias
+        if self.bias is not None:
+            result += self.bias
         return np.split(result, self.edges, axis=1)
 
 
 class Norm:
-    """Layer norm of (T, D)."""
+    """Layer norm (https://arxiv.org/abs/1607.06450), RMS norm (https://arxiv.org/abs/1910.07467) or none.
 
-    def __init__(self, leaf: layout.Norm, weights: Weights) -> None:
-        self.weight = weights[f"{leaf.name}.weight"]
-        self.bias = weights[f"{leaf.name}.bias"]
-        self.eps = leaf.eps
+    Of (T, n · width), each ``width`` numbers on their own.
+    """
+
+    def __init__(self, leaf: kinds.Norm, weights: Weights) -> None:
+        self.kind, self.width, self.eps = leaf.kind, leaf.width, leaf.eps
+        tensors = {suffix: weights[f"{leaf.name}.{suffix}"] for suffix in leaf.tensors()}
+        self.weight, self.bias = tensors.get("weight"), tensors.get("bias")
+
+    def normed(self, hidden: Floats) -> Floats:
+        """The norm of each row of (N, width), in place."""
+        if self.weight is None:
+            return hidden
+        if self.bias is None:
+            return kernels.rms_norm(hidden, self.weight, self.eps)
+        return kernels.layer_norm(hidden, self.weight, self.bias, self.eps)
 
     def __call__(self, hidden: Floats) -> Floats:
-        return kernels.layer_norm(hidden.copy(), self.weight, self.bias, self.eps)
+        return self.normed(hidden.reshape(-1, self.width).copy()).reshape(hidden.shape)
+
+
+class Norms:
+    """Several norms of one input: (T, D) → a tuple of (T, D)."""
+
+    def __init__(self, leaves: list[kinds.Norm], weights: Weights) -> None:
+        self.norms = [Norm(leaf, weights) for leaf in leaves]
+
+    def __call__(self, hidden: Floats) -> tuple[Floats, ...]:
+        return tuple(norm(hidden) for norm in self.norms)
 
 
 class Join:
-    """``residual, hidden = join(residual, delta)``; see :mod:`enfold.wiring`."""
+    """``residual, hidden = join(residual, *deltas)``; see :mod:`enfold.wiring`.
 
-    def __init__(self, leaf: layout.Join, weights: Weights) -> None:
-        self.weight = weights[f"{leaf.name}.weight"]
-        self.bias = weights[f"{leaf.name}.bias"]
-        self.eps = leaf.eps
-        self.post = leaf.placement == "after"
+    With several norms ``hidden`` is a tuple.
+    """
 
-    def __call__(self, residual: Floats, delta: Floats) -> tuple[Floats, Floats]:
-        total = residual + delta
-        hidden = kernels.layer_norm(total if self.post else total.copy(), self.weight, self.bias, self.eps)
-        return (hidden if self.post else total), hidden
+    def __init__(self, leaves: list[kinds.Join], weights: Weights) -> None:
+        self.norms = [Norm(leaf, weights) for leaf in leaves]
+        self.post = leaves[0].placement == "after"
 
-
-class RelativeTable:
-    """A bias (H, S, S) for the batch's longest sequence, or the table itself where positions are vectors."""
-
-    def __init__(self, leaf: layout.RelativeTable, weights: Weights) -> None:
-        self.weight = weights[f"{leaf.name}.weight"]
-        self.relative = leaf.relative
-
-    def __call__(self, batch: Packed) -> Floats:
-        if not isinstance(self.relative, RelativeBias):
-            return self.weight
-        longest = max((end - begin for begin, end in batch.spans), default=0)
-        return np.ascontiguousarray(self.weight[relative_rows(self.relative, longest)].transpose(2, 0, 1))
+    def __call__(self, residual: Floats, *deltas: Floats) -> tuple[Floats, Any]:
+        total = residual + deltas[0]
+        for delta in deltas[1:]:
+            total += delta
+        if self.post:
+            hidden = self.norms[0].normed(total)
+            return hidden, hidden
+        normed = tuple(norm(total) for norm in self.norms)
+        return total, normed if len(normed) > 1 else normed[0]
 
 
 class Output:
     """The last layer of a head branch: (N, D) → (N, outputs), or (N,) where it is squeezed."""
 
-    def __init__(self, leaf: layout.Output, weights: Weights) -> None:
+    def __init__(self, leaf: kinds.Output, weights: Weights) -> None:
         self.weight = weights[f"{leaf.tied_to or leaf.name}.weight"]
-        self.bias = weights[f"{leaf.name}.bias"]
-        self.squeeze = leaf.squeeze
+        self.bias = weights[f"{leaf.name}.bias"] if leaf.bias else None
+        self.scale, self.squeeze = np.float32(leaf.scale), leaf.squeeze
 
     def __call__(self, hidden: Floats) -> Floats:
-        result = hidden @ self.weight.T
-        result += self.bias
+        result: Floats = (hidden if self.scale == 1 else hidden * self.scale) @ self.weight.T
+        if self.bias is not None:
+            result += self.bias
         return result[:, 0] if self.squeeze else result
-
-
-class Attend:
-    """softmax(Q Kᵀ / √d) V within each sequence, with what distances add to the scores."""
-
-    def __init__(self, leaf: layout.Attend) -> None:
-        self.heads, self.head_size = leaf.heads, leaf.head_size
-        self.relative = leaf.relative
-        self.scale = np.float32(leaf.scale)
-
-    def __call__(
-        self, query: Floats, key: Floats, value: Floats, batch: Packed, distances: Any, trace: Trace
-    ) -> Floats:
-        query, key, value = (self._by_head(array) for array in (query, key, value))
-        mixed = np.empty((query.shape[1], self.heads, self.head_size), np.float32)
-        seen: list[Floats] = [query[:0, :0]] * (len(batch.spans) if trace.attentions else 0)
-
-        def part(first: int, last: int) -> None:
-            for index in range(first, last):
-                begin, end = batch.spans[index]
-                scores = self._scores(query[:, begin:end], key[:, begin:end], distances)
-                probabilities = kernels.softmax(scores)
-                if trace.attentions:
-                    seen[index] = probabilities
-                mixed[begin:end] = (probabilities @ value[:, begin:end]).transpose(1, 0, 2)
-
-        in_parallel(part, len(batch.spans), grain=2)
-        if trace.attentions:
-            trace.attention(seen)
-        return mixed.reshape(len(mixed), self.heads * self.head_size)
-
-    def _by_head(self, array: Floats) -> Floats:
-        return array.reshape(len(array), self.heads, self.head_size).transpose(1, 0, 2)
-
-    def _scores(self, query: Floats, key: Floats, distances: Any) -> Floats:
-        scores: Floats = query @ key.transpose(0, 2, 1)
-        length = query.shape[1]
-        if isinstance(self.relative, RelativeBias):
-            scores *= self.scale
-            scores += distances[:, :length, :length]
-            return scores
-        if self.relative is not None:
-            rows = relative_rows(self.relative, length)[None]
-            position_query, position_key = (None if d is None else self._by_head(d) for d in distances)
-            if position_key is not None:
-                scores += np.take_along_axis(query @ position_key.transpose(0, 2, 1), rows, axis=2)
-            if position_query is not None:
-                towards = np.take_along_axis(key @ position_query.transpose(0, 2, 1), rows.transpose(0, 2, 1), axis=2)
-                scores += towards.transpose(0, 2, 1)
-        scores *= self.scale
-        return scores

@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 
 from enfold import wiring
 from enfold.adapter import Ops
+from enfold.blueprint import Blueprint
+from enfold.cache import Cache, Turn
 from enfold.checkpoint.load import Loaded
 from enfold.engines.cpu import ops
-from enfold.engines.cpu.leaves import Node, make_leaf
+from enfold.engines.cpu.attention import make_leaf
+from enfold.engines.cpu.leaves import Node
 from enfold.engines.cpu.threads import available_cores, side_by_side
-from enfold.layout import tensor_shapes
-from enfold.model import Blueprint, PreTrainedModel, initial_values
+from enfold.leaves import tensor_shapes
+from enfold.model import PreTrainedModel, initial_values, table_of
 from enfold.packing import Packed, share_out
 
 __all__ = ["CpuModel"]
@@ -32,9 +35,12 @@ class CpuModel(PreTrainedModel):
     def __init__(self, blueprint: Blueprint, loaded: Loaded | None = None, source: Path | None = None) -> None:
         self._tensors = dict(loaded.tensors) if loaded else {}
         generator = np.random.default_rng()
-        for name, shape in tensor_shapes(blueprint.leaves).items():
-            if name not in self._tensors:
-                self._tensors[name] = _fresh(name, shape, blueprint.arch.initializer_range, generator)
+        for leaf in blueprint.leaves:
+            for name, shape in tensor_shapes((leaf,)).items():
+                if name not in self._tensors:
+                    table = table_of(leaf)
+                    scale = blueprint.arch.initializer_range
+                    self._tensors[name] = _fresh(name, shape, scale, generator) if table is None else table
         self._plan = self._wire(blueprint)
         self._adopt(blueprint, loaded, source)
 
@@ -57,18 +63,33 @@ class CpuModel(PreTrainedModel):
         return self._tensors[name]
 
     def run(
-        self, batch: Packed, *, fields: Sequence[str] = (), tokens: NDArray[np.int64] | None = None
+        self,
+        batch: Packed,
+        *,
+        fields: Sequence[str] = (),
+        tokens: NDArray[np.int64] | None = None,
+        source: Packed | None = None,
+        turn: Turn | None = None,
+        plan: wiring.Plan | None = None,
     ) -> dict[str, NDArray[np.float32]]:
-        shares = share_out(batch, tokens, available_cores())
-        if len(shares) == 1:
-            return self._run(batch, fields, tokens)
-        results = side_by_side([partial(self._run, part, fields, chosen) for part, chosen, _ in shares])
+        plan = plan or self.plan
+        shares = [] if turn or source else share_out(batch, tokens, available_cores())
+        if len(shares) < 2:
+            return self._run(plan, batch, fields, tokens, source, turn)
+        works = [partial(self._run, plan, part, fields, chosen, None, None) for part, chosen, _ in shares]
+        results = side_by_side(works)
         joined = {name: np.concatenate([result[name] for result in results]) for name in results[0]}
         if tokens is None:
             return joined
         order = np.argsort(np.concatenate([places for _, _, places in shares]), kind="stable")
         whole = {branch.field for branch in self.head.branches if branch.select == "tokens"}
         return {name: array[order] if name in whole else array for name, array in joined.items()}
+
+    def remember(self, source: Packed, cache: Cache, *, plan: wiring.Plan | None = None) -> None:
+        self._remember(plan or self.plan, source, cache)
+
+    def new_cache(self) -> Cache:
+        return Cache(self.arch, lambda shape: np.empty(shape, np.float32))
 
     def eval(self) -> CpuModel:
         """Nothing changes: this engine never trains."""

@@ -59,12 +59,11 @@ def scatter(flat: Array, mask: Array, fill: float) -> Array:
     return padded
 
 
-def pad_attentions(rows: list[Array], mask: Array) -> Array:
-    batch, length = mask.shape
-    padded = np.zeros((batch, len(rows[0]), length, length), np.float32)
+def pad_attentions(rows: list[Array], mask: Array, key_mask: Array) -> Array:
+    padded = np.zeros((len(mask), len(rows[0]), mask.shape[1], key_mask.shape[1]), np.float32)
     for index, probabilities in enumerate(rows):
-        real = np.flatnonzero(mask[index])
-        padded[index][:, real[:, None], real] = probabilities
+        real, keys = np.flatnonzero(mask[index]), np.flatnonzero(key_mask[index])
+        padded[index][:, real[:, None], keys] = probabilities
     return padded
 
 

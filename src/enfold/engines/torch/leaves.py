@@ -8,21 +8,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
-from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from enfold import layout
-from enfold.arch import Activation, RelativeBias
-from enfold.packing import Packed
-from enfold.relative import relative_rows
-from enfold.wiring import Trace
+from enfold import leaves as kinds
+from enfold.arch import Activation
+from enfold.positions import sinusoidal_table
 
-__all__ = ["Node", "answering", "make_leaf"]
+__all__ = ["Leaf", "Node", "answering", "make_linear_leaf"]
 
 
 def _gelu_tanh(hidden: Tensor) -> Tensor:
@@ -56,25 +52,29 @@ class Node(nn.Module):
     """A level of the tree; it only holds what is below."""
 
 
-def make_leaf(leaves: list[layout.Leaf]) -> nn.Module:
-    """The engine's leaf for the layout's leaves of one place, its parameters empty."""
+def make_linear_leaf(leaves: list[kinds.Leaf]) -> nn.Module:
+    """The engine's leaf for the layout's leaves of one place, its parameters empty; all but attention's."""
     match leaves:
-        case [layout.Embedding() as leaf]:
+        case [kinds.Embedding() as leaf]:
             return Embedding(leaf)
-        case [layout.Join() as leaf]:
+        case [kinds.Sinusoid() as leaf]:
+            return Sinusoid(leaf)
+        case [kinds.Join() as leaf]:
             return Join(leaf)
-        case [layout.Norm() as leaf]:
+        case [kinds.Join(), *_]:
+            return Joins([leaf for leaf in leaves if isinstance(leaf, kinds.Join)])
+        case [kinds.Norm() as leaf]:
             return Norm(leaf)
-        case [layout.RelativeTable() as leaf]:
-            return RelativeTable(leaf)
-        case [layout.Attend() as leaf]:
-            return Attend(leaf)
-        case [layout.Output() as leaf]:
+        case [kinds.Norm(), *_]:
+            return Norms([leaf for leaf in leaves if isinstance(leaf, kinds.Norm)])
+        case [kinds.Output() as leaf]:
             return Output(leaf)
-        case [layout.Linear() as leaf]:
+        case [kinds.Gate() as leaf, kinds.Linear() as expand]:
+            return GatedLinear(leaf, expand)
+        case [kinds.Linear() as leaf]:
             return Linear(leaf)
         case _:
-            return FusedLinear([leaf for leaf in leaves if isinstance(leaf, layout.Linear)])
+            return FusedLinear([leaf for leaf in leaves if isinstance(leaf, kinds.Linear)])
 
 
 class Leaf(nn.Module):
@@ -84,11 +84,13 @@ class Leaf(nn.Module):
     weight: nn.Parameter
     bias: nn.Parameter
 
-    def __init__(self, leaf: layout.Leaf) -> None:
+    def __init__(self, leaf: kinds.Leaf) -> None:
         super().__init__()
         self.leaf = leaf
         for name, shape in leaf.tensors().items():
             self.register_parameter(name, nn.Parameter(torch.empty(shape)))
+        if isinstance(leaf, kinds.Linear | kinds.Output) and not leaf.bias:
+            self.register_parameter("bias", None)
 
     def dropped(self, hidden: Tensor, rate: float) -> Tensor:
         """``hidden`` with dropout while training."""
@@ -104,16 +106,32 @@ class Leaf(nn.Module):
 
 
 class Embedding(Leaf):
-    """ids (T,) → (T, D)."""
+    """ids (T,) → (T, D). A tied table is the other embedding's own parameter: the model assigns it."""
 
     def forward(self, ids: Tensor) -> Tensor:
-        return functional.embedding(ids, self.weight, padding_idx=self.leaf.padding_row)
+        vectors = functional.embedding(ids, self.weight, padding_idx=self.leaf.padding_row)
+        return vectors if self.leaf.scale == 1 else vectors * self.leaf.scale
+
+
+class Sinusoid(Leaf):
+    """Positions (T,) → (T, D): a table that a formula fills, or the file."""
+
+    def __init__(self, leaf: kinds.Sinusoid) -> None:
+        super().__init__(leaf)
+        if leaf.positions.stored:
+            self.weight.requires_grad_(False)
+        else:
+            table = torch.from_numpy(sinusoidal_table(leaf.positions, leaf.width))
+            self.register_buffer("weight", table, persistent=False)
+
+    def forward(self, positions: Tensor) -> Tensor:
+        return functional.embedding(positions, self.weight)
 
 
 class Linear(Leaf):
     """(T, inputs) → activation(x Wᵀ + b), (T, outputs)."""
 
-    def __init__(self, leaf: layout.Linear) -> None:
+    def __init__(self, leaf: kinds.Linear) -> None:
         super().__init__(leaf)
         self.activation = ACTIVATIONS[leaf.activation] if leaf.activation else None
 
@@ -125,7 +143,7 @@ class Linear(Leaf):
 class FusedLinear(nn.Module):
     """Several linear leaves of one input: (T, D) → a tuple of (T, outputs)."""
 
-    def __init__(self, leaves: list[layout.Linear]) -> None:
+    def __init__(self, leaves: list[kinds.Linear]) -> None:
         super().__init__()
         for leaf in leaves:
             self.add_module(leaf.name.rsplit(".", 1)[1], Linear(leaf))
@@ -134,32 +152,72 @@ class FusedLinear(nn.Module):
         return tuple(part(hidden) for part in self.children())
 
 
-class Norm(Leaf):
-    """Layer norm of (T, D)."""
+class GatedLinear(nn.Module):
+    """(T, inputs) → activation(gate(x)) · expand(x), (T, outputs)."""
+
+    def __init__(self, gate: kinds.Gate, expand: kinds.Linear) -> None:
+        super().__init__()
+        self.gate, self.expand = Linear(gate), Linear(expand)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        return functional.layer_norm(hidden, (self.leaf.width,), self.weight, self.bias, self.leaf.eps)
+        return self.gate(hidden) * self.expand(hidden)
 
 
-class Join(Leaf):
+class Norm(Leaf):
+    """Layer norm (https://arxiv.org/abs/1607.06450), RMS norm (https://arxiv.org/abs/1910.07467) or none.
+
+    Of (T, n · width), each ``width`` numbers on their own.
+    """
+
+    def normed(self, hidden: Tensor) -> Tensor:
+        """The norm alone, over the last ``width`` numbers."""
+        shape = (self.leaf.width,)
+        match self.leaf.kind:
+            case "layer":
+                return functional.layer_norm(hidden, shape, self.weight, self.bias, self.leaf.eps)
+            case "rms":
+                return functional.rms_norm(hidden, shape, self.weight, self.leaf.eps)
+            case _:
+                return hidden
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        if hidden.shape[-1] == self.leaf.width:
+            return self.normed(hidden)
+        return self.normed(hidden.view(len(hidden), -1, self.leaf.width)).view(hidden.shape)
+
+
+class Norms(nn.Module):
+    """Several norms of one input: (T, D) → a tuple of (T, D)."""
+
+    def __init__(self, leaves: list[kinds.Norm]) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(Norm(leaf) for leaf in leaves)
+
+    def forward(self, hidden: Tensor) -> tuple[Tensor, ...]:
+        return tuple(norm(hidden) for norm in self.norms)
+
+
+class Join(Norm):
     """``residual, hidden = join(residual, delta)``; see :mod:`enfold.wiring`."""
 
-    def forward(self, residual: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
-        total = residual + self.dropped(delta, self.leaf.dropout)
-        normed = functional.layer_norm(total, (self.leaf.width,), self.weight, self.bias, self.leaf.eps)
-        hidden = self.dropped(normed, self.leaf.dropout_after)
-        return (hidden if self.leaf.placement == "after" else total), hidden
+    def forward(self, residual: Tensor, *deltas: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        for delta in deltas:
+            residual = residual + self.dropped(delta, self.leaf.dropout)
+        hidden = self.dropped(self.normed(residual), self.leaf.dropout_after)
+        return (hidden if self.leaf.placement == "after" else residual), hidden
 
 
-class RelativeTable(Leaf):
-    """A bias (H, S, S) for the batch's longest sequence, or the table itself where positions are vectors."""
+class Joins(nn.Module):
+    """A join with several norms: ``residual, (hidden, …) = join(residual, *deltas)``."""
 
-    def forward(self, batch: Packed) -> Tensor:
-        if not isinstance(self.leaf.relative, RelativeBias):
-            return self.weight
-        longest = max((end - begin for begin, end in batch.spans), default=0)
-        rows = _rows(self.leaf.relative, longest, self.weight.device)
-        return functional.embedding(rows, self.weight).permute(2, 0, 1)
+    def __init__(self, leaves: list[kinds.Join]) -> None:
+        super().__init__()
+        self.first = Join(leaves[0])
+        self.others = nn.ModuleList(Join(leaf) for leaf in leaves[1:])
+
+    def forward(self, residual: Tensor, *deltas: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        residual, hidden = self.first(residual, *deltas)
+        return residual, (hidden, *(join.normed(residual) for join in self.others))  # type: ignore[operator]
 
 
 class Output(Leaf):
@@ -168,67 +226,12 @@ class Output(Leaf):
     A tied weight is the embedding's own parameter: the model assigns it after the tree is built.
     """
 
+    def __init__(self, leaf: kinds.Output) -> None:
+        super().__init__(leaf)
+        if leaf.constant_bias:
+            self.bias.requires_grad_(False)
+
     def forward(self, hidden: Tensor) -> Tensor:
-        result = functional.linear(self.dropped(hidden, self.leaf.dropout), self.weight, self.bias)
+        hidden = self.dropped(hidden, self.leaf.dropout)
+        result = functional.linear(hidden if self.leaf.scale == 1 else hidden * self.leaf.scale, self.weight, self.bias)
         return result[:, 0] if self.leaf.squeeze else result
-
-
-class Attend(Leaf):
-    """softmax(Q Kᵀ / √d) V within each sequence, with what distances add to the scores."""
-
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, batch: Packed, distances: Any, trace: Trace) -> Tensor:
-        mixed: list[Tensor] = []
-        seen: list[Tensor] = []
-        for begin, end, count in _runs(batch.spans):
-            q, k, v = (self._by_head(array[begin:end], count) for array in (query, key, value))
-            bias = self._bias(q, k, distances)
-            if trace.attentions:
-                probabilities = self._probabilities(q, k, bias)
-                seen.extend(probabilities)
-                result = self.dropped(probabilities, self.leaf.dropout) @ v
-            else:
-                rate = self.leaf.dropout if self.drops else 0.0
-                result = functional.scaled_dot_product_attention(q, k, v, bias, rate, scale=self.leaf.scale)
-            mixed.append(result.transpose(1, 2).reshape(end - begin, -1))
-        if trace.attentions:
-            trace.attention(seen)
-        return torch.cat(mixed) if mixed else query
-
-    def _by_head(self, array: Tensor, count: int) -> Tensor:
-        """(count * S, H * D) to (count, H, S, D)."""
-        return array.view(count, -1, self.leaf.heads, self.leaf.head_size).transpose(1, 2)
-
-    def _probabilities(self, query: Tensor, key: Tensor, bias: Tensor | None) -> Tensor:
-        scores = query @ key.transpose(2, 3) * self.leaf.scale
-        return torch.softmax(scores if bias is None else scores + bias, dim=-1)
-
-    def _bias(self, query: Tensor, key: Tensor, distances: Any) -> Tensor | None:
-        """What is added to scaled scores, (1 or count, H, S, S)."""
-        count, heads, length, _ = query.shape
-        if self.leaf.relative is None:
-            return None
-        if isinstance(self.leaf.relative, RelativeBias):
-            bias: Tensor = distances[None, :, :length, :length]
-            return bias
-        rows = _rows(self.leaf.relative, length, query.device).expand(count, heads, -1, -1)
-        position_query, position_key = (None if d is None else self._by_head(d, 1) for d in distances)
-        bias = query.new_zeros(())
-        if position_key is not None:
-            bias = bias + torch.gather(query @ position_key.transpose(2, 3), 3, rows)
-        if position_query is not None:
-            towards = torch.gather(key @ position_query.transpose(2, 3), 3, rows.transpose(2, 3))
-            bias = bias + towards.transpose(2, 3)
-        return (bias * self.leaf.scale).expand(count, heads, length, length)
-
-
-def _runs(spans: list[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
-    """Neighbours of equal length, to be attended in one call: where they begin and end, and how many they are."""
-    for _, group in groupby(spans, key=lambda span: span[1] - span[0]):
-        run = list(group)
-        yield run[0][0], run[-1][1], len(run)
-
-
-@lru_cache(maxsize=32)
-def _rows(relative: Any, length: int, device: torch.device) -> Tensor:
-    with torch.inference_mode(False):  # kept for passes with gradients too
-        return torch.tensor(relative_rows(relative, length), device=device)

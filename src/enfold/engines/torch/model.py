@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,11 +14,14 @@ from torch import Tensor, nn
 
 from enfold import wiring
 from enfold.adapter import Ops
+from enfold.blueprint import Blueprint
+from enfold.cache import Cache, Turn
 from enfold.checkpoint.load import Loaded
 from enfold.engines.torch import ops
-from enfold.engines.torch.leaves import Leaf, Node, answering, make_leaf
-from enfold.layout import Output
-from enfold.model import Blueprint, PreTrainedModel, initial_values
+from enfold.engines.torch.attention import make_leaf
+from enfold.engines.torch.leaves import Leaf, Node, answering
+from enfold.leaves import Embedding, Output
+from enfold.model import PreTrainedModel, initial_values, table_of
 from enfold.packing import Packed
 
 __all__ = ["TorchModel"]
@@ -34,7 +38,7 @@ class TorchModel(PreTrainedModel, nn.Module):
         self.tree = wiring.build_tree(blueprint.leaves, Node, make_leaf)
         leaves = self._named_leaves()
         for module in leaves.values():
-            if isinstance(module.leaf, Output) and module.leaf.tied_to:
+            if isinstance(module.leaf, Output | Embedding) and module.leaf.tied_to:
                 module.weight = leaves[module.leaf.tied_to].weight
         self._fill(blueprint, loaded)
         self._adopt(blueprint, loaded, source)
@@ -49,6 +53,8 @@ class TorchModel(PreTrainedModel, nn.Module):
                 stored = loaded.tensors.get(f"{name}.{suffix}") if loaded else None
                 if stored is not None:
                     parameter.copy_(_as_tensor(stored))
+                elif (table := table_of(module.leaf)) is not None:
+                    parameter.copy_(_as_tensor(table))
                 else:
                     _initialise(parameter, suffix, blueprint.arch.initializer_range)
 
@@ -76,20 +82,30 @@ class TorchModel(PreTrainedModel, nn.Module):
 
     @torch.inference_mode()
     def run(
-        self, batch: Packed, *, fields: Sequence[str] = (), tokens: NDArray[np.int64] | None = None
+        self,
+        batch: Packed,
+        *,
+        fields: Sequence[str] = (),
+        tokens: NDArray[np.int64] | None = None,
+        source: Packed | None = None,
+        turn: Turn | None = None,
+        plan: wiring.Plan | None = None,
     ) -> dict[str, NDArray[np.float32]]:
         device = self.device
-        moved = Packed(
-            ids=torch.from_numpy(batch.ids).to(device),
-            positions=torch.from_numpy(batch.positions).to(device),
-            types=torch.from_numpy(batch.types).to(device),
-            starts=torch.from_numpy(batch.starts).to(device),
-            spans=batch.spans,
-        )
         wanted = None if tokens is None else torch.from_numpy(tokens).to(device)
+        moved, from_source = _moved(batch, device), None if source is None else _moved(source, device)
         with answering():
-            outputs = self._run(moved, fields, wanted)
+            outputs = self._run(plan or self.plan, moved, fields, wanted, from_source, turn)
         return {name: tensor.float().cpu().numpy() for name, tensor in outputs.items()}
+
+    @torch.inference_mode()
+    def remember(self, source: Packed, cache: Cache, *, plan: wiring.Plan | None = None) -> None:
+        with answering():
+            self._remember(plan or self.plan, _moved(source, self.device), cache)
+
+    def new_cache(self) -> Cache:
+        like = next(self.parameters())
+        return Cache(self.arch, lambda shape: torch.empty(shape, dtype=like.dtype, device=like.device))
 
     def unknown_parameters(self) -> list[str]:
         return [name for name, _ in self.named_parameters() if not name.startswith("tree.")]
@@ -97,6 +113,12 @@ class TorchModel(PreTrainedModel, nn.Module):
     def get_input_embeddings(self) -> nn.Module:
         """The word embeddings."""
         return self.tree.embeddings.words
+
+
+def _moved(batch: Packed, device: torch.device) -> Packed:
+    arrays = {name: getattr(batch, name) for name in ("ids", "positions", "types", "starts", "last")}
+    tensors = {name: torch.from_numpy(a).to(device) for name, a in arrays.items() if a is not None}
+    return replace(batch, **tensors)  # type: ignore[arg-type]
 
 
 def _as_tensor(array: NDArray[np.float32]) -> Tensor:

@@ -59,12 +59,12 @@ def scatter(flat: Tensor, mask: Tensor, fill: float) -> Tensor:
     return padded.masked_scatter(mask.view(*mask.shape, *[1] * (flat.ndim - 1)), flat)
 
 
-def pad_attentions(rows: list[Tensor], mask: Tensor) -> Tensor:
+def pad_attentions(rows: list[Tensor], mask: Tensor, key_mask: Tensor) -> Tensor:
     batch, length = mask.shape
-    padded = rows[0].new_zeros(batch, len(rows[0]), length, length)
+    padded = rows[0].new_zeros(batch, len(rows[0]), length, key_mask.shape[1])
     for index, probabilities in enumerate(rows):
-        real = mask[index].nonzero()[:, 0]
-        padded[index, :, real[:, None], real] = probabilities
+        real, keys = mask[index].nonzero()[:, 0], key_mask[index].nonzero()[:, 0]
+        padded[index, :, real[:, None], keys] = probabilities
     return padded
 
 

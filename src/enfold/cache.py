@@ -1,0 +1,239 @@
+"""Keys and values of the tokens that a decoder has read, so that each pass computes only what is new.
+
+One :class:`Cache` serves every engine: arrays are made by the engine's ``allocate`` and are otherwise only indexed.
+Rows are the sequences that run; each knows its own length, so that they need no padding and may join and leave at
+any time. What a decoder attends to of an encoder is kept once for each source, however many rows (beams) share it.
+
+::
+
+    own[layer]     (rows, kv_heads, capacity, head_size)      lengths[row] of them are filled
+    memory[layer]  (sources, kv_heads, capacity, head_size)   of the source owners[row]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from enfold.arch import Architecture
+
+__all__ = ["Cache", "Kept", "Reading", "Store", "Turn"]
+
+Array = Any
+Allocate = Callable[[tuple[int, ...]], Array]
+"""Makes an array of a shape, its values undefined, on the model's device and of its type."""
+
+_LEAST_CAPACITY = 64
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Which stored keys each sequence of one pass reads.
+
+    Attributes:
+        rows: the row of the store, for each sequence.
+        pasts: keys there before this pass; None where the pass adds none.
+        lengths: keys to read, with those that the pass adds.
+        repeats: how many sequences read each row, where they are all rows in order; otherwise 0.
+        memo: what an engine derives from this once for all layers.
+    """
+
+    rows: list[int]
+    pasts: list[int] | None
+    lengths: list[int]
+    repeats: int
+    memo: dict[Any, Any] = field(default_factory=dict)
+
+    @property
+    def longest(self) -> int:
+        """Keys that the longest sequence reads."""
+        return max(self.lengths, default=0)
+
+    @property
+    def ragged(self) -> bool:
+        """Whether sequences read different numbers of keys."""
+        return len(set(self.lengths)) > 1
+
+
+class Store:
+    """Keys and values of one layer, (rows, kv_heads, capacity, head_size) each."""
+
+    def __init__(self, allocate: Allocate, kv_heads: int, head_size: int) -> None:
+        self._allocate = allocate
+        self.keys = allocate((0, kv_heads, 0, head_size))
+        self.values = self.keys
+
+    def reserve(self, rows: int, length: int) -> None:
+        """Room for ``rows`` of ``length`` tokens; grows by doubling, and keeps what is there."""
+        had_rows, heads, had, size = self.keys.shape
+        if rows <= had_rows and length <= had:
+            return
+        new_rows = had_rows if rows <= had_rows else max(rows, 2 * had_rows if had_rows else 0)
+        capacity = had if length <= had else max(length, 2 * had, _LEAST_CAPACITY)
+        for name in ("keys", "values"):
+            old, new = getattr(self, name), self._allocate((new_rows, heads, capacity, size))
+            new[:had_rows, :, :had] = old
+            new[had_rows:] = 0
+            new[:, :, had:] = 0  # what is masked must still be finite
+            setattr(self, name, new)
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """Copies a row's first ``length`` tokens to another row."""
+        self.keys[target, :, :length] = self.keys[source, :, :length]
+        self.values[target, :, :length] = self.values[source, :, :length]
+
+    def reorder(self, targets: list[int], sources: list[int], since: int, until: int) -> None:
+        """Row ``targets[i]`` takes the tokens ``since`` to ``until`` of row ``sources[i]``, all at once."""
+        self.keys[targets, :, since:until] = self.keys[sources, :, since:until]
+        self.values[targets, :, since:until] = self.values[sources, :, since:until]
+
+
+Kept = tuple[Store, Reading]
+"""One layer's store, and how the sequences of this pass read it."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one pass may do with a cache."""
+
+    own_stores: list[Store]
+    memory_stores: list[Store]
+    own_reading: Reading
+    memory_reading: Reading | None
+
+    def own(self, depth: int) -> Kept:
+        """Of the decoder's own tokens."""
+        return self.own_stores[depth], self.own_reading
+
+    def memory(self, depth: int) -> Kept:
+        """Of the encoder's."""
+        assert self.memory_reading is not None
+        return self.memory_stores[depth], self.memory_reading
+
+
+class Cache:
+    """The rows that run, what they have read, and the sources that they belong to.
+
+    Args:
+        arch: the decoder.
+        allocate: the engine's.
+
+    Attributes:
+        lengths: tokens that each row holds.
+        owners: the source that each row attends to.
+        sources: tokens that each source has.
+        columns: tokens and padding that padded calls have handed over, for :mod:`enfold.adapter`.
+    """
+
+    def __init__(self, arch: Architecture, allocate: Allocate) -> None:
+        def stores() -> list[Store]:
+            return [Store(allocate, arch.kv_heads, arch.head_size) for _ in arch.layer_order]
+
+        self._own = stores()
+        self._memory = stores() if arch.encoder else []
+        self.lengths: list[int] = []
+        self.owners: list[int] = []
+        self.sources: list[int] = []
+        self.columns = 0
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def get_seq_length(self) -> int:
+        """Tokens that the longest row holds, as the field calls it."""
+        return max(self.lengths, default=0)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that are allocated."""
+        return sum(int(array.nbytes) for s in (*self._own, *self._memory) for array in (s.keys, s.values))
+
+    def add(self, count: int = 1, *, owner: int | None = None) -> list[int]:
+        """New rows without tokens, which read the source ``owner``; their numbers."""
+        first = len(self.lengths)
+        self.lengths += [0] * count
+        rows = list(range(first, first + count))
+        self.owners += rows if owner is None else [owner] * count
+        return rows
+
+    def turn(self, rows: Sequence[int], counts: Sequence[int]) -> Turn:
+        """Makes room for ``counts`` more tokens of these rows, and counts them as read from here on."""
+        pasts = [self.lengths[row] for row in rows]
+        lengths = [past + count for past, count in zip(pasts, counts, strict=True)]
+        for store in self._own:
+            store.reserve(len(self.lengths), max(lengths, default=0))
+        for row, length in zip(rows, lengths, strict=True):
+            self.lengths[row] = length
+        own = Reading(list(rows), pasts, lengths, _repeats(rows, len(self.lengths)))
+        if not self._memory:
+            return Turn(self._own, self._memory, own, None)
+        owners = [self.owners[row] for row in rows]
+        memory = Reading(owners, None, [self.sources[o] for o in owners], _repeats(owners, len(self.sources)))
+        return Turn(self._own, self._memory, own, memory)
+
+    def remember(self, layers: Sequence[tuple[Array, Array]], spans: Sequence[tuple[int, int]]) -> None:
+        """Adds sources.
+
+        Args:
+            layers: for each depth, keys and values (T, kv_heads * head_size), packed.
+            spans: where each source is among the T.
+        """
+        first = len(self.sources)
+        self.sources += [end - begin for begin, end in spans]
+        for store, (keys, values) in zip(self._memory, layers, strict=True):
+            _, heads, _, size = store.keys.shape
+            store.reserve(len(self.sources), max(self.sources, default=0))
+            for index, (begin, end) in enumerate(spans, first):
+                for into, array in ((store.keys, keys), (store.values, values)):
+                    into[index, :, : end - begin] = array[begin:end].reshape(end - begin, heads, size).swapaxes(0, 1)
+
+    def copy_row(self, source: int, target: int) -> None:
+        """Row ``target`` becomes what row ``source`` is."""
+        self.lengths[target], self.owners[target] = self.lengths[source], self.owners[source]
+        for store in self._own:
+            store.reserve(len(self.lengths), self.lengths[source])
+            store.move(source, target, self.lengths[source])
+
+    def reorder(self, parents: Sequence[int], *, since: int = 0) -> None:
+        """Row ``i`` becomes what row ``parents[i]`` was; they have the tokens before ``since`` in common."""
+        moved = [(row, parent) for row, parent in enumerate(parents) if row != parent]
+        if not moved:
+            return
+        targets, sources = [row for row, _ in moved], [parent for _, parent in moved]
+        until = max(self.lengths[parent] for parent in sources)
+        for store in self._own:
+            store.reorder(targets, sources, since, until)
+        for values in (self.lengths, self.owners):
+            values[:] = [values[parent] for parent in parents]
+
+    def drop(self, row: int) -> int:
+        """Ends a row: the last one takes its place. Returns the number that the last one had."""
+        last = len(self.lengths) - 1
+        if row != last:
+            self.copy_row(last, row)
+        self.lengths.pop()
+        self.owners.pop()
+        return last
+
+    def forget(self, source: int) -> int:
+        """Ends a source that no row reads: the last one takes its place. Returns the number that the last one had."""
+        last = len(self.sources) - 1
+        if source != last:
+            for store in self._memory:
+                store.move(last, source, self.sources[last])
+            self.sources[source] = self.sources[last]
+            self.owners[:] = [source if owner == last else owner for owner in self.owners]
+        self.sources.pop()
+        return last
+
+    def truncate(self, row: int, length: int) -> None:
+        """Forgets the tokens of a row beyond ``length``."""
+        self.lengths[row] = min(length, self.lengths[row])
+
+
+def _repeats(rows: Sequence[int], total: int) -> int:
+    if not total or len(rows) % total:
+        return 0
+    count = len(rows) // total
+    return count if all(row == index // count for index, row in enumerate(rows)) else 0
