@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
+from enfold.blueprint import Blueprint
 from enfold.checkpoint.names import checkpoint_names
 from enfold.families import config_of
 from enfold.heads import HeadKind
-from enfold.layout import tensor_shapes
-from enfold.model import Blueprint
+from enfold.leaves import tensor_shapes
 
 WORDS = [
     "[PAD]",
