@@ -325,50 +325,52 @@ class _Metering(NodeTransformer):
     def visit_Output(self, node: nodes.Output) -> nodes.Node:
         self.generic_visit(node)
         node.nodes = [
-            _through("_seen", nodes.Const(each.data) if isinstance(each, nodes.TemplateData) else each, node.lineno)
+            _through(
+                "_seen", nodes.Const(each.data, lineno=each.lineno) if isinstance(each, nodes.TemplateData) else each
+            )
             for each in node.nodes
         ]
         return node
 
     def visit_For(self, node: nodes.For) -> nodes.Node:
         self.generic_visit(node)
-        node.iter = _through("_metered", node.iter, node.lineno)
+        node.iter = _through("_metered", node.iter)
         return node
 
     def visit_Concat(self, node: nodes.Concat) -> Any:
         self.generic_visit(node)
-        return _through("_joined", nodes.List(node.nodes), node.lineno)
+        return _through("_joined", nodes.List(node.nodes, lineno=node.lineno))
 
     def visit_Compare(self, node: nodes.Compare) -> nodes.Node:
         self.generic_visit(node)
-        node.expr = _through("_seen", node.expr, node.lineno)
+        node.expr = _through("_seen", node.expr)
         for each in node.ops:
-            each.expr = _through("_seen", each.expr, node.lineno)
+            each.expr = _through("_seen", each.expr)
         return node
 
     def visit_Test(self, node: nodes.Test) -> nodes.Node:
         self.generic_visit(node)
         if node.args:
-            node.node = _through("_seen", node.node, node.lineno)
-            node.args = [_through("_seen", each, node.lineno) for each in node.args]
+            node.node = _through("_seen", node.node)
+            node.args = [_through("_seen", each) for each in node.args]
         return node
 
     def visit_Getitem(self, node: nodes.Getitem) -> Any:
         self.generic_visit(node)
-        return _through("_made", node, node.lineno) if isinstance(node.arg, nodes.Slice) else node
+        return _through("_made", node) if isinstance(node.arg, nodes.Slice) else node
 
     def visit_List(self, node: nodes.List) -> Any:
         self.generic_visit(node)
-        return _through("_made", node, node.lineno)
+        return _through("_made", node)
 
     def visit_Dict(self, node: nodes.Dict) -> Any:
         self.generic_visit(node)
-        return _through("_made", node, node.lineno)
+        return _through("_made", node)
 
     def visit_Tuple(self, node: nodes.Tuple) -> Any:
         self.generic_visit(node)
-        return node if node.ctx == "store" else _through("_made", node, node.lineno)
+        return node if node.ctx == "store" else _through("_made", node)
 
 
-def _through(name: str, node: nodes.Node, line: int) -> Any:
-    return nodes.Filter(node, name, [], [], None, None, lineno=line)
+def _through(name: str, node: nodes.Node) -> Any:
+    return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
