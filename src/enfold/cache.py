@@ -188,12 +188,13 @@ class Cache:
                 for into, array in ((store.keys, keys), (store.values, values)):
                     into[index, :, : end - begin] = array[begin:end].reshape(end - begin, heads, size).swapaxes(0, 1)
 
-    def copy_row(self, source: int, target: int) -> None:
-        """Row ``target`` becomes what row ``source`` is."""
-        self.lengths[target], self.owners[target] = self.lengths[source], self.owners[source]
+    def copy_row(self, source: int, target: int, length: int | None = None) -> None:
+        """Row ``target`` takes the tokens of row ``source``, the first ``length`` of them or all."""
+        length = self.lengths[source] if length is None else length
+        self.lengths[target] = length
         for store in self._own:
-            store.reserve(len(self.lengths), self.lengths[source])
-            store.move(source, target, self.lengths[source])
+            store.reserve(len(self.lengths), length)
+            store.move(source, target, length)
 
     def reorder(self, parents: Sequence[int], *, since: int = 0) -> None:
         """Row ``i`` becomes what row ``parents[i]`` was; they have the tokens before ``since`` in common."""
@@ -204,17 +205,12 @@ class Cache:
         until = max(self.lengths[parent] for parent in sources)
         for store in self._own:
             store.reorder(targets, sources, since, until)
-        for values in (self.lengths, self.owners):
-            values[:] = [values[parent] for parent in parents]
+        self.lengths[:] = [self.lengths[parent] for parent in parents]
 
-    def drop(self, row: int) -> int:
-        """Ends a row: the last one takes its place. Returns the number that the last one had."""
-        last = len(self.lengths) - 1
-        if row != last:
-            self.copy_row(last, row)
-        self.lengths.pop()
-        self.owners.pop()
-        return last
+    def pop(self, count: int = 1) -> None:
+        """Ends the last rows."""
+        del self.lengths[len(self.lengths) - count :]
+        del self.owners[len(self.owners) - count :]
 
     def forget(self, source: int) -> int:
         """Ends a source that no row reads: the last one takes its place. Returns the number that the last one had."""

@@ -14,6 +14,7 @@
     ├── InputError              (ValueError)    what the caller handed over: texts, ids, labels, options
     │   └── TextTooLongError                    a text over the model's limit with ``long="error"``
     ├── UntrainedHeadError      (RuntimeError)  an answer was asked of a head that was never trained
+    ├── NumericalError          (ArithmeticError)  a model whose numbers are not numbers
     ├── TaskError               (ValueError)    an unknown task, or a model that can't do the task
     └── MissingDependencyError  (ImportError)   an optional package is needed for this
 
@@ -28,6 +29,7 @@ __all__ = [
     "EnfoldError",
     "InputError",
     "MissingDependencyError",
+    "NumericalError",
     "OfflineError",
     "SourceError",
     "TaskError",
@@ -81,6 +83,10 @@ class InputError(EnfoldError, ValueError):
 
 class TextTooLongError(InputError):
     """A text is over the model's limit and the caller asked for an error in that case."""
+
+
+class NumericalError(EnfoldError, ArithmeticError):
+    """A model computed NaN, which no text can be chosen by."""
 
 
 class UntrainedHeadError(EnfoldError, RuntimeError):

@@ -22,6 +22,7 @@ from enfold.checkpoint.names import checkpoint_names, duplicate_names, locate
 from enfold.checkpoint.tensors import TensorView, narrow
 from enfold.config import UNTRAINED_KEY, Config
 from enfold.errors import CheckpointError, InputError, UntrainedHeadError
+from enfold.generation.mixin import GenerationMixin
 from enfold.heads import Head, HeadKind
 from enfold.leaves import Leaf, Sinusoid, parameter_count, tensor_shapes
 from enfold.packing import Packed, packed_like
@@ -30,7 +31,7 @@ from enfold.positions import sinusoidal_table
 __all__ = ["PreTrainedModel", "initial_values", "table_of"]
 
 
-class PreTrainedModel:
+class PreTrainedModel(GenerationMixin):
     """The engine-neutral half of a model; the engines' classes add tensors and arithmetic.
 
     Attributes:

@@ -42,7 +42,7 @@ def bias_rows(relative: RelativeBias, spans: list[tuple[int, int]], pasts: list[
     counts = [end - begin for begin, end in spans]
     lengths = [past + count for past, count in zip(pasts or [0] * len(counts), counts, strict=True)]
     longest = max(lengths, default=0)
-    if pasts is None or any(count != 1 for count in counts):
+    if not pasts or not any(pasts) or any(count != 1 for count in counts):
         return _bias_square(relative, longest)
     roomy = 1 << max(5, longest.bit_length())
     keys = np.arange(longest)

@@ -176,7 +176,8 @@ class Output:
         self.scale, self.squeeze = np.float32(leaf.scale), leaf.squeeze
 
     def __call__(self, hidden: Floats) -> Floats:
-        result: Floats = (hidden if self.scale == 1 else hidden * self.scale) @ self.weight.T
+        result: Any = (hidden if self.scale == 1 else hidden * self.scale) @ self.weight.T
         if self.bias is not None:
             result += self.bias
-        return result[:, 0] if self.squeeze else result
+        scores: Floats = result[:, 0] if self.squeeze else result
+        return scores

@@ -1,0 +1,330 @@
+"""From the arguments of a call to requests and a strategy, and from results to what the caller gets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from enfold.errors import InputError
+from enfold.generation.config import GenerationConfig
+from enfold.generation.loop import Event, Request, Result, Strategy, write
+from enfold.generation.recipe import Recipe
+from enfold.generation.rules import contradictions, mode
+from enfold.generation.sampling import generators
+from enfold.generation.select import Select
+from enfold.generation.session import Session
+from enfold.model import PreTrainedModel
+from enfold.outputs import ModelOutput
+
+__all__ = ["Call", "generate", "generate_many", "stored_config"]
+
+
+def stored_config(model: PreTrainedModel) -> GenerationConfig:
+    """The options of the model's folder: generation_config.json, or else what its configuration says of them."""
+    if model.source is not None and (model.source / "generation_config.json").is_file():
+        return GenerationConfig.from_pretrained(model.source)
+    return GenerationConfig.from_model_config(model.config.to_dict())
+
+
+@dataclass
+class Call:
+    """One call of ``generate``: what is to be written, and how.
+
+    Attributes:
+        model: the model that writes.
+        config: its options and the call's.
+        requests: one for each text to be written.
+        given: (B, S) ids as the caller gave them, which a decoder-only model's results begin with; or None.
+        recipe: the options made ready.
+        assistant: a model that drafts, or None.
+        negative: for each input, the prompt that guidance leads away from, or None.
+    """
+
+    model: PreTrainedModel
+    config: GenerationConfig
+    requests: list[Request]
+    given: Any
+    recipe: Recipe
+    assistant: PreTrainedModel | None = None
+    negative: list[list[int]] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        model: PreTrainedModel,
+        inputs: Any,
+        generation_config: GenerationConfig | None,
+        options: Mapping[str, Any],
+        *,
+        attention_mask: Any = None,
+        decoder_input_ids: Any = None,
+        negative_prompt_ids: Any = None,
+        negative_prompt_attention_mask: Any = None,
+        assistant_model: Any = None,
+        tokenizer: Any = None,
+        logits_processor: Iterable[Any] | None = None,
+        stopping_criteria: Iterable[Any] | None = None,
+        prefix_allowed_tokens_fn: Any = None,
+    ) -> Call:
+        """Checks and prepares everything; arguments and errors as :meth:`enfold.PreTrainedModel.generate` has them."""
+        config = options_of(model, generation_config, options, assistant=assistant_model is not None)
+        rows, given = rows_of_ids(model, inputs, attention_mask, "input_ids")
+        if not rows:
+            start = config.bos_token_id
+            if start is None:
+                raise InputError("nothing to go on from: give input_ids, or a model whose bos_token_id is known")
+            rows, given = [[start]], [[start]]
+        starts = (
+            None if decoder_input_ids is None else rows_of_ids(model, decoder_input_ids, None, "decoder_input_ids")[0]
+        )
+        negative = None
+        if negative_prompt_ids is not None:
+            negative = rows_of_ids(model, negative_prompt_ids, negative_prompt_attention_mask, "negative_prompt_ids")[0]
+        requests = list(requests_of(model, config, rows, starts))
+        recipe = Recipe.of(
+            model,
+            config,
+            tokenizer=tokenizer,
+            own_processors=logits_processor or (),
+            own_criteria=stopping_criteria or (),
+            prefix_allowed_tokens_fn=prefix_allowed_tokens_fn,
+        )
+        return cls(model, config, requests, given, recipe, assistant_model, negative)
+
+    def events(self, slots: int | None = None, requests: Iterable[Request] | None = None) -> Iterator[Event]:
+        """Writes; the news as they come."""
+        return events(self, self.requests if requests is None else requests, slots or max(1, len(self.requests)))
+
+
+def events(call: Call, requests: Iterable[Request], slots: int) -> Iterator[Event]:
+    """Runs the loop that the options ask for."""
+    strategy = strategy_of(call)
+    session = Session(call.model, width=strategy.width, wants_hidden=strategy.wants_hidden)
+    return write(session, strategy, requests, slots=slots)
+
+
+def strategy_of(call: Call) -> Strategy:
+    """What decides at each step, by the mode of the options."""
+    match mode(call.config, assistant=call.assistant is not None):
+        case "greedy" | "sample":
+            return Select(call.recipe)
+        case other:
+            raise InputError(f"{other} search is not there")
+
+
+def options_of(
+    model: PreTrainedModel, over: GenerationConfig | None, options: Mapping[str, Any], *, assistant: bool = False
+) -> GenerationConfig:
+    """The checkpoint's options with the call's over them.
+
+    Raises:
+        InputError: unknown, wrong or contradictory options, all listed.
+        UntrainedHeadError: the model's head was never trained.
+    """
+    if model.kind not in ("causal-lm", "seq2seq-lm"):
+        raise InputError(
+            f"a {model.blueprint.class_name} writes no text: load the checkpoint with AutoModelForCausalLM or "
+            "AutoModelForSeq2SeqLM"
+        )
+    config = model.generation_config if over is None else over.over(model.generation_config)
+    config = config.updated(**options) if options else config
+    if assistant:
+        problems = contradictions(config, {"assistant_model", *options}, assistant=True)
+        if problems:
+            raise InputError("\n".join(problems))
+    return config
+
+
+def rows_of_ids(model: PreTrainedModel, ids: Any, mask: Any, name: str) -> tuple[list[list[int]], Any]:
+    """The real tokens of each row, and the ids as an array or the lists that were given.
+
+    Raises:
+        InputError: a shape other than (B, S), a row without tokens, or ids that the model does not know.
+    """
+    if ids is None:
+        return [], None
+    ragged = isinstance(ids, list | tuple) and bool(ids) and all(isinstance(row, list | tuple) for row in ids)
+    if ragged and len({len(row) for row in ids}) > 1:
+        if mask is not None:
+            raise InputError(f"{name} have rows of different lengths, which need no attention_mask: leave it out")
+        rows = [[int(token) for token in row] for row in ids]
+    else:
+        array = model.ops.integers(ids, name)
+        if array.ndim == 1:
+            array = array[None]
+        if array.ndim != 2:
+            raise InputError(f"{name} have the shape {tuple(array.shape)}, expected (batch, length)")
+        kept = model.ops.mask(mask, array)
+        rows = [
+            [token for token, real in zip(row, m, strict=True) if real]
+            for row, m in zip(array.tolist(), kept.tolist(), strict=True)
+        ]
+        ids = array
+    for index, row in enumerate(rows):
+        if not row:
+            raise InputError(f"row {index} of {name} has no token to go on from")
+        if min(row) < 0 or max(row) >= (model.arch.encoder or model.arch).vocab_size:
+            raise InputError(
+                f"row {index} of {name} has ids from {min(row)} to {max(row)}, and this model knows 0 to "
+                f"{model.arch.vocab_size - 1}: is the tokenizer the model's own?"
+            )
+    return rows, ids
+
+
+def requests_of(
+    model: PreTrainedModel, config: GenerationConfig, rows: Sequence[list[int]], starts: Sequence[list[int]] | None
+) -> Iterator[Request]:
+    """One request for each text: several for an input of which several texts are sampled."""
+    mine = mode(config)
+    copies = config.num_return_sequences if mine == "sample" else 1
+    draws = generators(config.seed, len(rows) * copies)
+    for index, row in enumerate(rows):
+        for number in range(copies):
+            generator = draws[index * copies + number]
+            if model.arch.encoder is None:
+                _check_room(model, config, row)
+                yield Request(index, row, None, generator, number)
+            else:
+                start = _decoder_start(config)
+                given = starts[index] if starts else []
+                prompt = given if given[:1] == [start] else [start, *given]
+                yield Request(index, prompt, row, generator, number)
+
+
+def _check_room(model: PreTrainedModel, config: GenerationConfig, row: list[int]) -> None:
+    """Raises InputError where a prompt leaves no room for a new token."""
+    limit = model.arch.max_length
+    if model.arch.positions is not None and len(row) >= limit:
+        raise InputError(
+            f"the prompt has {len(row)} tokens, and this model reads {limit}, new ones included: shorten it "
+            "(truncation=True, max_length=… of the tokenizer), or use a pipeline, whose long='truncate' does it"
+        )
+    if len(row) >= config.length_limit(len(row)):
+        raise InputError(
+            f"the prompt has {len(row)} tokens, and max_length is {config.max_length}, prompt included: "
+            "say how many tokens to write with max_new_tokens"
+        )
+
+
+def _decoder_start(config: GenerationConfig) -> int:
+    start = config.decoder_start_token_id if config.decoder_start_token_id is not None else config.bos_token_id
+    if start is None:
+        raise InputError("nothing says what the decoder begins with: give decoder_start_token_id")
+    return int(start)
+
+
+# ── results ──────────────────────────────────────────────────────────────────
+
+
+def generate(call: Call, streamer: Any = None) -> Any:
+    """Writes all texts of a call and hands them back as arrays."""
+    call_head_is_trained(call.model)
+    found: dict[int, list[Numbered]] = {}
+    for event in call.events():
+        if streamer is not None:
+            _tell(streamer, event)
+        if event.results is not None:
+            found.setdefault(event.request.index, []).extend(_numbered(event))
+    ordered = [result for index in sorted(found) for result in _in_order(found[index])]
+    sequences = _padded(call, ordered)
+    if not call.config.return_dict_in_generate:
+        return sequences
+    return _record(call, sequences, ordered)
+
+
+def call_head_is_trained(model: PreTrainedModel) -> None:
+    """Raises UntrainedHeadError where the head was made fresh and nothing trained it."""
+    model.require_trained()
+
+
+Numbered = tuple[tuple[int, int], Result]
+
+
+def _numbered(event: Event) -> list[Numbered]:
+    return [((event.request.number, place), result) for place, result in enumerate(event.results or ())]
+
+
+def _in_order(numbered: Sequence[Numbered]) -> list[Result]:
+    return [result for _, result in sorted(numbered, key=lambda each: each[0])]
+
+
+def _tell(streamer: Any, event: Event) -> None:
+    if event.request.index or event.request.number:
+        raise InputError("a streamer is told one text: give one prompt, or use generate_many for several")
+    if event.final:
+        streamer.put(np.asarray(event.final))
+    if event.results is not None:
+        streamer.end()
+
+
+def _padded(call: Call, results: Sequence[Result]) -> Any:
+    """(N, L) ids as the engine's array: prompts as they were given, and new tokens, padded on the right."""
+    pad = call.config.pad_token_id
+    if pad is None:
+        pad = call.config.eos_token_ids[0] if call.config.eos_token_ids else 0
+    encoder = call.model.arch.encoder is not None
+    rows = [np.asarray(result.tokens) for result in results]
+    if not encoder and not isinstance(call.given, list | tuple):
+        given = np.asarray(call.given)
+        copies = len(rows) // len(given)
+        prompts = [len(request.prompt) for request in call.requests for _ in range(len(rows) // len(call.requests))]
+        rows = [np.concatenate([given[i // copies], row[prompts[i] :]]) for i, row in enumerate(rows)]
+    width = max(len(row) for row in rows)
+    array = np.full((len(rows), width), pad, np.int64)
+    for index, row in enumerate(rows):
+        array[index, : len(row)] = row
+    return call.model.ops.integers(array, "sequences")
+
+
+def _record(call: Call, sequences: Any, results: Sequence[Result]) -> ModelOutput:
+    output = ModelOutput()
+    output["sequences"] = sequences
+    if any(result.score is not None for result in results):
+        output["sequences_scores"] = np.asarray([result.score for result in results], np.float32)
+    for name in call.recipe.kept:
+        steps = max(len(result.steps[name]) for result in results)
+        width = call.model.arch.vocab_size
+        output[name] = tuple(
+            np.stack(
+                [r.steps[name][step] if step < len(r.steps[name]) else np.zeros(width, np.float32) for r in results]
+            )
+            for step in range(steps)
+        )
+    return output
+
+
+def generate_many(
+    model: PreTrainedModel,
+    prompts: Iterable[Any],
+    batch_size: int,
+    tokenizer: Any,
+    generation_config: GenerationConfig | None,
+    options: Mapping[str, Any],
+) -> Iterator[tuple[int, list[Result]]]:
+    """See :meth:`enfold.generation.mixin.GenerationMixin.generate_many`."""
+    call_head_is_trained(model)
+    config = options_of(model, generation_config, options)
+    recipe = Recipe.of(model, config, tokenizer=tokenizer)
+    call = Call(model, config, [], None, recipe)
+    copies = config.num_return_sequences if mode(config) == "sample" else 1
+
+    def requests() -> Iterator[Request]:
+        for index, prompt in enumerate(prompts):
+            rows, _ = rows_of_ids(model, [list(prompt)], None, f"prompt {index}")
+            for request in requests_of(
+                model, config.updated(seed=None if config.seed is None else config.seed + index), rows, None
+            ):
+                request.index = index
+                yield request
+
+    finished: dict[int, list[Numbered]] = {}
+    for event in call.events(max(1, batch_size), requests()):
+        if event.results is not None:
+            together = finished.setdefault(event.request.index, [])
+            together.extend(_numbered(event))
+            if len(together) >= copies * len(event.results):
+                del finished[event.request.index]
+                yield event.request.index, _in_order(together)

@@ -1,0 +1,196 @@
+"""A model that writes: its cache in slots of rows, one slot for each text, and the passes that fill it.
+
+A slot has as many rows as its text has candidates (beams); slots stand side by side, so that every pass runs all rows
+in order and none has padding. When a text is finished, the last slot takes its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from enfold.cache import Turn
+from enfold.generation.rows import Scores
+from enfold.model import PreTrainedModel
+from enfold.packing import Packed, pack, token_budget_batches
+
+__all__ = ["Answer", "Session"]
+
+_TOKEN_BUDGET = 2048
+_LEAST_SHARED = 16
+"""Tokens at the beginning of two prompts from which on copying what was computed pays."""
+
+
+@dataclass
+class Answer:
+    """What the model says to the last token of each row: logits (R, V) and, where wanted, hidden states (R, D)."""
+
+    logits: Scores
+    hidden: NDArray[np.float32] | None = None
+
+    def repeated(self, times: int) -> Answer:
+        """Each row several times."""
+        hidden = None if self.hidden is None else np.repeat(self.hidden, times, axis=0)
+        return Answer(self.logits if times == 1 else np.repeat(self.logits, times, axis=0), hidden)
+
+    def followed_by(self, other: Answer) -> Answer:
+        """The rows of both."""
+        hidden = None
+        if self.hidden is not None and other.hidden is not None:
+            hidden = np.concatenate([self.hidden, other.hidden])
+        return Answer(np.concatenate([self.logits, other.logits]), hidden)
+
+
+class Session:
+    """Slots in which texts are written.
+
+    Args:
+        model: with a language-model head.
+        width: rows of a slot.
+        wants_hidden: whether answers carry hidden states.
+    """
+
+    def __init__(self, model: PreTrainedModel, *, width: int = 1, wants_hidden: bool = False) -> None:
+        self.model, self.width = model, width
+        self._fields = ("logits", "last_hidden_state") if wants_hidden else ("logits",)
+        self._plan = model.plan
+        self.cache = model.new_cache()
+        self.prompts: list[list[int]] = []
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    # ── texts come and go ────────────────────────────────────────────────────
+
+    def open(self, prompts: Sequence[list[int]], sources: Sequence[list[int]] | None = None) -> Answer:
+        """New slots after the others; the answer has one row for each.
+
+        Args:
+            prompts: tokens that the text begins with, at least one each.
+            sources: the encoder's tokens of each, for an encoder-decoder model.
+        """
+        if sources is not None:
+            self._read(sources)
+        first = len(self.prompts)
+        for slot, prompt in enumerate(prompts, first):
+            self.cache.add(self.width, owner=slot)
+            self.prompts.append(list(prompt))
+        plain, sharing = self._donors(first, share=sources is None)
+        answers: dict[int, Answer] = {}
+        self._prefill(plain, [0] * len(plain), answers)
+        for slot, (donor, length) in sharing.items():
+            self.cache.copy_row(donor * self.width, slot * self.width, length)
+        self._prefill(list(sharing), [length for _, length in sharing.values()], answers)
+        for slot in answers:
+            for row in range(slot * self.width + 1, (slot + 1) * self.width):
+                self.cache.copy_row(slot * self.width, row)
+        return _joined([answers[slot] for slot in range(first, len(self.prompts))])
+
+    def close(self, slot: int) -> int:
+        """Ends a slot: the last one takes its place. Returns the number that the last one had."""
+        last = len(self.prompts) - 1
+        for offset in reversed(range(self.width)):
+            row = slot * self.width + offset
+            if slot != last:
+                self.cache.copy_row(last * self.width + offset, row)
+                self.cache.owners[row] = slot
+        self.cache.pop(self.width)
+        if self.cache.sources:
+            self.cache.forget(slot)
+        self.prompts[slot] = self.prompts[last]
+        self.prompts.pop()
+        return last
+
+    def _read(self, sources: Sequence[list[int]]) -> None:
+        arch = self.model.arch.encoder
+        assert arch is not None
+        for chosen in token_budget_batches([len(source) for source in sources], _TOKEN_BUDGET):
+            batch = pack(arch, [np.asarray(sources[index]) for index in chosen])
+            self.model.remember(batch, self.cache, plan=self._plan)
+
+    def _donors(self, first: int, *, share: bool) -> tuple[list[int], dict[int, tuple[int, int]]]:
+        """Which new slots are computed whole, and which begin as another slot: slot → (that slot, tokens in common)."""
+        whole: list[int] = []
+        sharing: dict[int, tuple[int, int]] = {}
+        for slot in range(first, len(self.prompts)):
+            prompt = self.prompts[slot]
+            candidates = [*range(first), *whole] if share and len(prompt) > _LEAST_SHARED else []
+            common = [(_common(self.prompts[other], prompt), other) for other in candidates]
+            length, donor = max(common, default=(0, 0))
+            if length >= _LEAST_SHARED:
+                sharing[slot] = (donor, min(length, len(prompt) - 1))
+            else:
+                whole.append(slot)
+        return whole, sharing
+
+    def _prefill(self, slots: Sequence[int], pasts: Sequence[int], answers: dict[int, Answer]) -> None:
+        rests = [self.prompts[slot][past:] for slot, past in zip(slots, pasts, strict=True)]
+        for chosen in token_budget_batches([len(rest) for rest in rests], _TOKEN_BUDGET):
+            before = [pasts[index] for index in chosen]
+            batch = pack(self.model.arch, [np.asarray(rests[index]) for index in chosen], pasts=before)
+            turn = self.cache.turn([slots[index] * self.width for index in chosen], [len(rests[i]) for i in chosen])
+            answer = self._run(batch, turn, batch.starts[1:] - 1)
+            for place, index in enumerate(chosen):
+                hidden = None if answer.hidden is None else answer.hidden[place : place + 1]
+                answers[slots[index]] = Answer(answer.logits[place : place + 1], hidden)
+
+    # ── steps ────────────────────────────────────────────────────────────────
+
+    def step(self, tokens: Sequence[int]) -> Answer:
+        """One more token for every row, and what the model says to it."""
+        count = len(tokens)
+        pasts = list(self.cache.lengths)
+        ids = np.asarray(tokens, np.int64)
+        batch = Packed(
+            ids=ids,
+            positions=self._positions(ids, np.asarray(pasts)),
+            types=np.zeros_like(ids),
+            starts=np.arange(count + 1),
+            spans=[(row, row + 1) for row in range(count)],
+            pasts=pasts,
+        )
+        return self._run(batch, self.cache.turn(range(count), [1] * count), None)
+
+    def extend(self, row: int, tokens: Sequence[int]) -> Answer:
+        """Several more tokens for one row, and what the model says to each of them."""
+        past = self.cache.lengths[row]
+        batch = pack(self.model.arch, [np.asarray(tokens)], pasts=[past])
+        return self._run(batch, self.cache.turn([row], [len(tokens)]), None)
+
+    def follow(self, parents: Sequence[int]) -> None:
+        """Row ``i`` goes on from what row ``parents[i]`` was, within its slot."""
+        moved = [row for row, parent in enumerate(parents) if row != parent]
+        if moved:
+            since = min(len(self.prompts[row // self.width]) for row in moved)
+            self.cache.reorder(parents, since=since)
+
+    def _positions(self, ids: NDArray[np.int64], pasts: NDArray[np.int64]) -> NDArray[np.int64]:
+        positions = self.model.arch.positions
+        if positions is None or positions.counted_from is None:
+            return pasts + (positions.offset if positions else 0)
+        pad = positions.counted_from
+        return np.where(ids == pad, pad, pasts + pad + 1)
+
+    def _run(self, batch: Packed, turn: Turn, tokens: NDArray[np.int64] | None) -> Answer:
+        outputs = self.model.run(batch, fields=self._fields, tokens=tokens, turn=turn, plan=self._plan)
+        hidden = outputs.get("last_hidden_state")
+        if hidden is not None and tokens is not None:
+            hidden = hidden[tokens]
+        return Answer(outputs["logits"], hidden)
+
+
+def _common(first: list[int], second: list[int]) -> int:
+    """Tokens that two texts have in common at their beginning."""
+    length = min(len(first), len(second))
+    if first[:length] == second[:length]:
+        return length
+    return next(index for index in range(length) if first[index] != second[index])
+
+
+def _joined(answers: Sequence[Answer]) -> Answer:
+    logits = np.concatenate([answer.logits for answer in answers])
+    parts = [answer.hidden for answer in answers if answer.hidden is not None]
+    return Answer(logits, np.concatenate(parts) if parts else None)
