@@ -1,7 +1,6 @@
 """Sentencepiece files: the pieces are those of sentencepiece itself, the ids those of each family."""
 
 import io
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,30 +13,15 @@ from enfold.tokenization import Tokenizer
 from enfold.tokenization.spm import read_sentencepiece
 from tests.support import shared
 from tests.tokenization.corpus import TEXTS
+from tests.tokenization.trained import trained
 
 # Special tokens in the text are matched whole by the engine, and a run of one letter has several best cuts. The
 # engine's charsmap looks at whole graphemes, as the reference's does, where sentencepiece looks at characters.
 PLAIN = [text for text in TEXTS if not any(mark in text for mark in ("[", "<", "xxx", "e\u0301"))]
 
 
-@cache
-def _trained(**options: Any) -> bytes:
-    """A small model of the corpus."""
-    written = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter([text for text in TEXTS if text.strip()] * 3),
-        model_writer=written,
-        vocab_size=340,
-        character_coverage=0.98,
-        hard_vocab_limit=False,
-        minloglevel=2,
-        **options,
-    )
-    return written.getvalue()
-
-
 def _folder(path: Path, name: str, **options: Any) -> tuple[Path, sentencepiece.SentencePieceProcessor]:
-    (path / name).write_bytes(_trained(**options))
+    (path / name).write_bytes(trained(**options))
     return path, sentencepiece.SentencePieceProcessor(model_file=str(path / name))
 
 
@@ -131,7 +115,7 @@ def test_cluecorpussmall_as_a_tokenizer(tmp_path: Path) -> None:
 def test_every_field_is_read_as_protobuf_reads_it(tmp_path: Path) -> None:
     folder, _ = _folder(tmp_path, "a.model")
     ours = read_sentencepiece(folder / "a.model")
-    wanted = sentencepiece_model_pb2.ModelProto.FromString(_trained())
+    wanted = sentencepiece_model_pb2.ModelProto.FromString(trained())
     assert [(piece.text, piece.score, piece.kind) for piece in ours.pieces] == [
         (piece.piece, piece.score, piece.type) for piece in wanted.pieces
     ]
@@ -142,7 +126,7 @@ def test_every_field_is_read_as_protobuf_reads_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cut", [1, 50, 5000])
 def test_a_damaged_file_is_named(cut: int, tmp_path: Path) -> None:
     file = tmp_path / "spiece.model"
-    file.write_bytes(_trained()[:-cut])
+    file.write_bytes(trained()[:-cut])
     with pytest.raises(TokenizerError, match=r"spiece\.model: is not a sentencepiece model, or is damaged"):
         read_sentencepiece(file)
 

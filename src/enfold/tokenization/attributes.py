@@ -137,7 +137,9 @@ class Attributes(Vocabulary):
     @property
     def supported_language_codes(self) -> list[str]:
         """Marian's ``>>fra<<``: what may stand in front of a text to choose the language to translate into."""
-        return [token for token in self.get_vocab() if token.startswith(">>") and token.endswith("<<")]
+        vocabulary = self.get_vocab()
+        codes = [token for token in vocabulary if token.startswith(">>") and token.endswith("<<")]
+        return sorted(codes, key=vocabulary.__getitem__)
 
     def _swap(self, **values: Any) -> None:
         for name, value in values.items():

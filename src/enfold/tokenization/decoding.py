@@ -51,8 +51,8 @@ def stages_of(state: State, *, clean: bool) -> list[Stage]:
     if state.table is None:
         stages = make_stages(state.full.decoder)
     else:
-        table = state.table
-        stages = [Pieces(state.special_texts, table.after_special, table.denormalizer), Trim()]
+        rules, squeezes = state.table.denormalizer, state.table.normalizer.squeezes
+        stages = [Pieces(state.special_texts, state.table.after_special, rules, squeezes=squeezes), Trim()]
     if clean and _is_cleaned(state):
         stages += [Replace(spaced, spaced.strip()) for spaced in CLEANED]
     return stages

@@ -284,12 +284,14 @@ _FUSED: Mapping[str, Callable[[Mapping[str, Any]], Stage]] = {"Strip": _StripTex
 class Pieces:
     """Pieces as sentencepiece joins them, bytes among them.
 
-    The space that it put in front of a text, or behind a special token, goes; bytes that are no character are U+FFFD
+    The space that it put in front of a text, or behind a special token, goes (each of several, where a model
+    ``squeezes`` them); bytes that are no character are U+FFFD
     each; at last the denormaliser's longest rules apply, never across a special token.
     """
 
-    def __init__(self, special: frozenset[str], after_special: str, denormalizer: CharsMap) -> None:
+    def __init__(self, special: frozenset[str], after_special: str, denormalizer: CharsMap, *, squeezes: bool) -> None:
         self._special, self._after, self._rules = special, after_special, denormalizer
+        self._squeezes = squeezes
         self._first = True
         self._bytes = b""
         self._held = ""
@@ -302,8 +304,9 @@ class Pieces:
             text = self._whole_characters(final=False)
         else:
             text = self._whole_characters(final=True)
-            piece = token.removeprefix(_SPACE) if self._first and not text else token
-            text += piece.replace(_SPACE, " ")
+            leads = self._first and not text and token.startswith(_SPACE)
+            self._first = self._first and (self._squeezes or not leads)
+            text += token[leads:].replace(_SPACE, " ")
         self._first = self._first and not text and not self._bytes
         return [self._denormalize(text, final=False)]
 

@@ -1,5 +1,6 @@
 """Building the families whose pieces are numbered by a ``vocab.json``: Marian and M2M-100."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
@@ -55,6 +56,8 @@ def build_table(folder: Path, kind: Kind, settings: Settings) -> Built:
             settle_special_tokens(target_book, kind, settings)
             files[_TARGET_VOCABULARY] = read_bytes(folder / _TARGET_VOCABULARY)
         target = _side(read_sentencepiece(target_file), target_book, kind, settings)
+        if not settings.separate_vocabs:  # the reference decodes with the source's model then
+            target = target[0], replace(target[1], denormalizer=table.denormalizer)
         target[0].post_processor = fill_template(kind, settings, target_book, tokens)
     return Built(engine, kind, special, extra, languages=languages, table=table, target=target, files=files)
 
