@@ -75,6 +75,10 @@ class PreTrainedModel(GenerationMixin):
         """The leaves in the order in which they run."""
         raise NotImplementedError  # pragma: no cover - engines implement it
 
+    def quick_plan(self) -> wiring.Plan:
+        """A plan for many small passes without gradients, of the leaves as they are now."""
+        return self.plan
+
     def tensor(self, name: str) -> NDArray[Any]:
         """A copy-free view, where possible, of the float32 values of one of the layout's tensors."""
         raise NotImplementedError  # pragma: no cover - engines implement it

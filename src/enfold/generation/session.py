@@ -26,21 +26,27 @@ _LEAST_SHARED = 16
 
 @dataclass
 class Answer:
-    """What the model says to the last token of each row: logits (R, V) and, where wanted, hidden states (R, D)."""
+    """What the model says to the last token of each row.
+
+    Attributes:
+        logits: (R, V).
+        hidden: where wanted, for each row the last hidden states (n, D) of the n tokens that it has just read; at a
+            text's first step those are its whole prompt.
+    """
 
     logits: Scores
-    hidden: NDArray[np.float32] | None = None
+    hidden: list[NDArray[np.float32]] | None = None
 
     def repeated(self, times: int) -> Answer:
         """Each row several times."""
-        hidden = None if self.hidden is None else np.repeat(self.hidden, times, axis=0)
+        hidden = None if self.hidden is None else [states for states in self.hidden for _ in range(times)]
         return Answer(self.logits if times == 1 else np.repeat(self.logits, times, axis=0), hidden)
 
     def followed_by(self, other: Answer) -> Answer:
         """The rows of both."""
         hidden = None
         if self.hidden is not None and other.hidden is not None:
-            hidden = np.concatenate([self.hidden, other.hidden])
+            hidden = self.hidden + other.hidden
         return Answer(np.concatenate([self.logits, other.logits]), hidden)
 
 
@@ -55,8 +61,9 @@ class Session:
 
     def __init__(self, model: PreTrainedModel, *, width: int = 1, wants_hidden: bool = False) -> None:
         self.model, self.width = model, width
+        self._wants_hidden = wants_hidden
         self._fields = ("logits", "last_hidden_state") if wants_hidden else ("logits",)
-        self._plan = model.plan
+        self._plan = model.quick_plan()
         self.cache = model.new_cache()
         self.prompts: list[list[int]] = []
 
@@ -78,7 +85,7 @@ class Session:
         for slot, prompt in enumerate(prompts, first):
             self.cache.add(self.width, owner=slot)
             self.prompts.append(list(prompt))
-        plain, sharing = self._donors(first, share=sources is None)
+        plain, sharing = self._donors(first, share=sources is None and not self._wants_hidden)
         answers: dict[int, Answer] = {}
         self._prefill(plain, [0] * len(plain), answers)
         for slot, (donor, length) in sharing.items():
@@ -134,7 +141,7 @@ class Session:
             turn = self.cache.turn([slots[index] * self.width for index in chosen], [len(rests[i]) for i in chosen])
             answer = self._run(batch, turn, batch.starts[1:] - 1)
             for place, index in enumerate(chosen):
-                hidden = None if answer.hidden is None else answer.hidden[place : place + 1]
+                hidden = None if answer.hidden is None else [answer.hidden[place]]
                 answers[slots[index]] = Answer(answer.logits[place : place + 1], hidden)
 
     # ── steps ────────────────────────────────────────────────────────────────
@@ -176,10 +183,8 @@ class Session:
 
     def _run(self, batch: Packed, turn: Turn, tokens: NDArray[np.int64] | None) -> Answer:
         outputs = self.model.run(batch, fields=self._fields, tokens=tokens, turn=turn, plan=self._plan)
-        hidden = outputs.get("last_hidden_state")
-        if hidden is not None and tokens is not None:
-            hidden = hidden[tokens]
-        return Answer(outputs["logits"], hidden)
+        states = outputs.get("last_hidden_state")
+        return Answer(outputs["logits"], None if states is None else [states[b:e] for b, e in batch.spans])
 
 
 def _common(first: list[int], second: list[int]) -> int:
@@ -192,5 +197,5 @@ def _common(first: list[int], second: list[int]) -> int:
 
 def _joined(answers: Sequence[Answer]) -> Answer:
     logits = np.concatenate([answer.logits for answer in answers])
-    parts = [answer.hidden for answer in answers if answer.hidden is not None]
-    return Answer(logits, np.concatenate(parts) if parts else None)
+    hidden = [states for answer in answers for states in answer.hidden or ()]
+    return Answer(logits, hidden or None)

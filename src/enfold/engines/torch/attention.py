@@ -1,8 +1,8 @@
 """Attention on the PyTorch engine, over packed sequences and over a cache, with what it knows of distances.
 
-Three ways to the same sums. Without a cache, neighbours of equal length go through one call. With a cache, the first
-tokens of a row attend to each other in the same way and are then stored; later, when every row has one new token, all
-rows go through one call over the stored keys; and what is neither (several tokens after a past) goes row by row.
+Without a cache, neighbours of equal length go through one call. With a cache, the first tokens of a row attend to each
+other in the same way and are stored; later ones go row by row over the stored keys, unless every row has one new token
+and nothing asks to see the probabilities: that step is in :mod:`enfold.engines.torch.bound`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from enfold.packing import Packed
 from enfold.positions import depends_on_length, rotary_table
 from enfold.relative import HIDDEN, bias_rows, relative_rows
 
-__all__ = ["make_leaf"]
+__all__ = ["Attend", "Spans", "length_mask", "make_leaf"]
 
 Spans = list[tuple[int, int]]
 
@@ -97,6 +97,11 @@ class Angles(Leaf):
 class Attend(Leaf):
     """softmax(scale · Q Kᵀ) V of each sequence over its keys, with what distances add to the scores."""
 
+    @property
+    def is_rotary(self) -> bool:
+        """Whether distances are angles that queries and keys are turned by."""
+        return isinstance(self.leaf.relative, Rotary)
+
     def forward(
         self,
         query: Tensor,
@@ -108,8 +113,8 @@ class Attend(Leaf):
         distances: Any,
         seen: list[Tensor] | None,
     ) -> Tensor:
-        if key is not None and isinstance(self.leaf.relative, Rotary):
-            query, key, distances = self._turned(query, distances), self._turned(key, distances), None
+        if key is not None and self.is_rotary:
+            query, key, distances = self.turned(query, distances), self.turned(key, distances), None
         if kept is None:
             assert key is not None and value is not None
             return self._packed(query, key, value, spans, key_spans, distances, seen)
@@ -118,8 +123,6 @@ class Attend(Leaf):
             self._write(store, reading, key, value, spans)
             if reading.pasts is not None and not any(reading.pasts):
                 return self._packed(query, key, value, spans, spans, distances, seen)
-        if seen is None and reading.repeats and len(query) == len(spans):
-            return self._step(query, store, reading, distances)
         return self._row_by_row(query, store, reading, spans, distances, seen)
 
     # ── without a cache ──────────────────────────────────────────────────────
@@ -188,7 +191,7 @@ class Attend(Leaf):
             bias = bias + towards.transpose(2, 3)
         return (bias * self.leaf.scale).expand(count, heads, length, length)
 
-    def _turned(self, array: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
+    def turned(self, array: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
         """Queries or keys (T, heads * D) turned by their positions' angles."""
         cosines, sines = (table.unsqueeze(1) for table in angles)
         by_head = array.view(len(array), -1, self.leaf.head_size)
@@ -205,40 +208,10 @@ class Attend(Leaf):
         """Stores the new keys and values after each row's past."""
         assert reading.pasts is not None
         shape = (len(key), self.leaf.kv_heads, self.leaf.head_size)
-        key, value = key.detach().view(shape), value.detach().view(shape)
-        if len(key) == len(spans) and reading.repeats == 1:
-            if reading.ragged:
-                places = _memo(reading, "places", lambda: _index_pair(reading, key.device))
-                store.keys[places[0], :, places[1]] = key
-                store.values[places[0], :, places[1]] = value
-            else:
-                store.keys[: len(key), :, reading.pasts[0]] = key
-                store.values[: len(key), :, reading.pasts[0]] = value
-            return
+        key, value = key.detach().reshape(shape), value.detach().reshape(shape)
         for (begin, end), row, past in zip(spans, reading.rows, reading.pasts, strict=True):
             store.keys[row, :, past : past + end - begin] = key[begin:end].transpose(0, 1)
             store.values[row, :, past : past + end - begin] = value[begin:end].transpose(0, 1)
-
-    def _step(self, query: Tensor, store: Store, reading: Reading, distances: Any) -> Tensor:
-        """One new token for each row, all rows at once: (B, H * D) to (B, H * D).
-
-        The heads that share keys, and the rows that share a source, stand as several queries of one row of keys.
-        """
-        rows, longest = len(query) // reading.repeats, reading.longest
-        begin = 0
-        if self.leaf.window is not None and not reading.ragged:
-            begin = max(0, longest - self.leaf.window)
-        key, value = (array[:rows, :, begin:longest] for array in (store.keys, store.values))
-        groups = self.leaf.heads // self.leaf.kv_heads
-        shape = (rows, reading.repeats, self.leaf.kv_heads, groups, self.leaf.head_size)
-        stacked = query.view(shape).transpose(1, 2).reshape(rows, self.leaf.kv_heads, -1, self.leaf.head_size)
-        mask = distances
-        if mask is None and reading.ragged:
-            window = self.leaf.window
-            mask = _memo(reading, window, lambda: _length_mask(reading, rows, window, query.device))
-        result = functional.scaled_dot_product_attention(stacked, key, value, mask, scale=self.leaf.scale)
-        by_row = (rows, self.leaf.kv_heads, reading.repeats, groups, self.leaf.head_size)
-        return result.view(by_row).transpose(1, 2).reshape(query.shape)
 
     def _row_by_row(
         self, query: Tensor, store: Store, reading: Reading, spans: Spans, distances: Any, seen: Any
@@ -282,17 +255,7 @@ def _causal_mask(length: int, past: int, window: int | None, device: torch.devic
         return torch.zeros(length, past + length, device=device, dtype=dtype).masked_fill(hidden, float("-inf"))
 
 
-def _memo(reading: Reading, key: Any, make: Any) -> Any:
-    if key not in reading.memo:
-        reading.memo[key] = make()
-    return reading.memo[key]
-
-
-def _index_pair(reading: Reading, device: torch.device) -> tuple[Tensor, Tensor]:
-    return torch.tensor(reading.rows, device=device), torch.tensor(reading.pasts, device=device)
-
-
-def _length_mask(reading: Reading, rows: int, window: int | None, device: torch.device) -> Tensor:
+def length_mask(reading: Reading, rows: int, window: int | None, device: torch.device) -> Tensor:
     """(rows, 1, 1, longest): the keys that each row's one new token may see."""
     lengths = torch.tensor(reading.lengths[:: reading.repeats], device=device)[:, None, None, None]
     keys = torch.arange(reading.longest, device=device)

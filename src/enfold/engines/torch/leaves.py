@@ -18,7 +18,22 @@ from enfold import leaves as kinds
 from enfold.arch import Activation
 from enfold.positions import sinusoidal_table
 
-__all__ = ["Leaf", "Node", "answering", "make_linear_leaf"]
+__all__ = [
+    "Embedding",
+    "FusedLinear",
+    "GatedLinear",
+    "Join",
+    "Joins",
+    "Leaf",
+    "Linear",
+    "Node",
+    "Norm",
+    "Output",
+    "SharedInput",
+    "answering",
+    "make_linear_leaf",
+    "rms_norm",
+]
 
 
 def _gelu_tanh(hidden: Tensor) -> Tensor:
@@ -69,8 +84,8 @@ def make_linear_leaf(leaves: list[kinds.Leaf]) -> nn.Module:
             return Norms([leaf for leaf in leaves if isinstance(leaf, kinds.Norm)])
         case [kinds.Output() as leaf]:
             return Output(leaf)
-        case [kinds.Gate() as leaf, kinds.Linear() as expand]:
-            return GatedLinear(leaf, expand)
+        case [kinds.Gate() as leaf, kinds.Linear() as up]:
+            return GatedLinear([leaf, up])
         case [kinds.Linear() as leaf]:
             return Linear(leaf)
         case _:
@@ -135,32 +150,86 @@ class Linear(Leaf):
         super().__init__(leaf)
         self.activation = ACTIVATIONS[leaf.activation] if leaf.activation else None
 
+    def plain(self, hidden: Tensor) -> Tensor:
+        """Without the activation."""
+        return functional.linear(self.dropped(hidden, self.leaf.dropout), self.weight, self.bias)
+
     def forward(self, hidden: Tensor) -> Tensor:
-        result = functional.linear(self.dropped(hidden, self.leaf.dropout), self.weight, self.bias)
+        result = self.plain(hidden)
         return self.activation(result) if self.activation else result
 
 
-class FusedLinear(nn.Module):
-    """Several linear leaves of one input: (T, D) → a tuple of (T, outputs)."""
+class SharedInput(nn.Module):
+    """Linear leaves of one input: without gradients one matrix product, once :meth:`pack` laid them side by side.
+
+    The parts keep their own parameters, as views of one block, so that training, names and adapters are as without it.
+    """
 
     def __init__(self, leaves: list[kinds.Linear]) -> None:
         super().__init__()
         for leaf in leaves:
             self.add_module(leaf.name.rsplit(".", 1)[1], Linear(leaf))
+        self.sizes = [leaf.outputs for leaf in leaves]
+        self._block: tuple[list[int], Tensor, Tensor | None] | None = None
+
+    @torch.no_grad()
+    def pack(self) -> None:
+        """Lays the parts' weights side by side in memory; nothing else changes."""
+        parts = list(self.children())
+        if not all(type(part) is Linear for part in parts) or self.packed():
+            return
+        weight = _side_by_side([part.weight for part in parts])  # type: ignore[misc]
+        bias = None if parts[0].bias is None else _side_by_side([part.bias for part in parts])  # type: ignore[misc]
+        self._block = (self._places(), weight, bias)
+
+    def _places(self) -> list[int]:
+        return [part.weight.data_ptr() for part in self._modules.values()]  # type: ignore[union-attr, operator]
+
+    def packed(self) -> tuple[Tensor, Tensor | None] | None:
+        """The block, as long as the parts are views of it."""
+        if self._block is None or self._block[0] != self._places():
+            return None
+        return self._block[1:]
+
+    def outputs(self, hidden: Tensor) -> tuple[Tensor, ...]:
+        """Each part's output, before any activation."""
+        packed = None if torch.is_grad_enabled() else self.packed()
+        if packed is None:
+            return tuple(part.plain(hidden) for part in self.children())  # type: ignore[operator]
+        return functional.linear(hidden, *packed).split_with_sizes(self.sizes, -1)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_block": None}
+
+
+def _side_by_side(tensors: list[Tensor]) -> Tensor:
+    """One block of all rows, of which the tensors become views."""
+    block = torch.cat([tensor.data for tensor in tensors])
+    views = block.split_with_sizes([len(tensor) for tensor in tensors])
+    for tensor, view in zip(tensors, views, strict=True):
+        tensor.data = view
+    return block
+
+
+class FusedLinear(SharedInput):
+    """Several linear leaves of one input: (T, D) → a tuple of (T, outputs)."""
 
     def forward(self, hidden: Tensor) -> tuple[Tensor, ...]:
-        return tuple(part(hidden) for part in self.children())
+        return self.outputs(hidden)
 
 
-class GatedLinear(nn.Module):
-    """(T, inputs) → activation(gate(x)) · expand(x), (T, outputs)."""
+class GatedLinear(SharedInput):
+    """(T, inputs) → activation(gate(x)) · up(x), (T, outputs)."""
 
-    def __init__(self, gate: kinds.Gate, expand: kinds.Linear) -> None:
-        super().__init__()
-        self.gate, self.expand = Linear(gate), Linear(expand)
+    def __init__(self, leaves: list[kinds.Linear]) -> None:
+        super().__init__(leaves)
+        activation = leaves[0].activation
+        assert activation is not None
+        self.activation = ACTIVATIONS[activation]
 
     def forward(self, hidden: Tensor) -> Tensor:
-        return self.gate(hidden) * self.expand(hidden)
+        gate, up = self.outputs(hidden)
+        return self.activation(gate) * up
 
 
 class Norm(Leaf):
@@ -176,7 +245,7 @@ class Norm(Leaf):
             case "layer":
                 return functional.layer_norm(hidden, shape, self.weight, self.bias, self.leaf.eps)
             case "rms":
-                return functional.rms_norm(hidden, shape, self.weight, self.leaf.eps)
+                return rms_norm(hidden, self.weight, self.leaf.eps)
             case _:
                 return hidden
 
@@ -184,6 +253,14 @@ class Norm(Leaf):
         if hidden.shape[-1] == self.leaf.width:
             return self.normed(hidden)
         return self.normed(hidden.view(len(hidden), -1, self.leaf.width)).view(hidden.shape)
+
+
+def rms_norm(hidden: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """torch's own takes three times as long for one token, and is kept for what it does better: half precision."""
+    if hidden.dtype is not torch.float32 or torch.is_grad_enabled():
+        return functional.rms_norm(hidden, weight.shape, weight, eps)
+    square = torch.linalg.vecdot(hidden, hidden).div_(hidden.shape[-1]).add_(eps).rsqrt_()
+    return (hidden * square.unsqueeze(-1)).mul_(weight)
 
 
 class Norms(nn.Module):

@@ -19,7 +19,8 @@ from enfold.cache import Cache, Turn
 from enfold.checkpoint.load import Loaded
 from enfold.engines.torch import ops
 from enfold.engines.torch.attention import make_leaf
-from enfold.engines.torch.leaves import Leaf, Node, answering
+from enfold.engines.torch.bound import bind
+from enfold.engines.torch.leaves import Leaf, Node, SharedInput, answering
 from enfold.leaves import Embedding, Output
 from enfold.model import PreTrainedModel, initial_values, table_of
 from enfold.packing import Packed
@@ -65,6 +66,12 @@ class TorchModel(PreTrainedModel, nn.Module):
     def plan(self) -> wiring.Plan:
         """Assembled for each pass, so that copies, replicas and replaced leaves are what runs."""
         return wiring.assemble(self.tree, self.arch, self.head)
+
+    def quick_plan(self) -> wiring.Plan:
+        for module in self.modules():
+            if isinstance(module, SharedInput):
+                module.pack()
+        return wiring.assemble(bind(self.tree), self.arch, self.head)
 
     @property
     def device(self) -> torch.device:

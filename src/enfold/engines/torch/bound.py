@@ -1,0 +1,237 @@
+"""Leaves bound for answering: the arithmetic of the modules as plain functions over their tensors as they are now.
+
+A step of one token is small, and what a module does around its arithmetic (hooks, parameter lookup, dropout) would
+cost more than the arithmetic. A bound leaf has no dropout and needs no gradients; it doesn't see parameters that are
+replaced later. What has no faster form here, or comes from elsewhere, stays the module that it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from enfold.cache import Kept, Reading
+from enfold.engines.torch.attention import Attend, Spans, length_mask
+from enfold.engines.torch.leaves import (
+    Embedding,
+    FusedLinear,
+    GatedLinear,
+    Join,
+    Joins,
+    Linear,
+    Node,
+    Norm,
+    Output,
+    SharedInput,
+    rms_norm,
+)
+
+__all__ = ["bind"]
+
+Function = Callable[..., Any]
+
+
+def bind(module: nn.Module) -> Any:
+    """A tree of modules as a tree of functions."""
+    if type(module) is Node:
+        return SimpleNamespace(**{name: bind(child) for name, child in module.named_children()})
+    maker = _MAKERS.get(type(module))
+    return module if maker is None or _is_hooked(module) else maker(module)
+
+
+def _is_hooked(module: nn.Module) -> bool:
+    """Whether someone listens to this module or one inside it."""
+    return any(each._forward_hooks or each._forward_pre_hooks for each in module.modules())
+
+
+def _embedding(module: Embedding) -> Function:
+    weight, scale = module.weight.data, module.leaf.scale
+    if scale == 1:
+        return lambda ids: functional.embedding(ids, weight)
+    return lambda ids: functional.embedding(ids, weight) * scale
+
+
+def _linear(module: Linear) -> Function:
+    weight, bias, activation = module.weight.data, _data(module.bias), module.activation
+    linear = functional.linear
+    if activation is None:
+        return lambda hidden: linear(hidden, weight, bias)
+    act = activation
+    return lambda hidden: act(linear(hidden, weight, bias))
+
+
+def _fused(module: SharedInput) -> Function:
+    packed = module.packed()
+    if packed is None:
+        return module
+    weight, bias = packed
+    sizes, linear = module.sizes, functional.linear
+    if isinstance(module, GatedLinear):
+        act = module.activation
+
+        def gated(hidden: Tensor) -> Tensor:
+            gate, up = linear(hidden, weight, bias).split_with_sizes(sizes, -1)
+            return act(gate).mul_(up)
+
+        return gated
+    return lambda hidden: linear(hidden, weight, bias).split_with_sizes(sizes, -1)
+
+
+def _normed(module: Norm) -> Function:
+    """The norm of the last ``width`` numbers."""
+    shape, eps = (module.leaf.width,), module.leaf.eps
+    if module.leaf.kind == "layer":
+        weight, bias = module.weight.data, module.bias.data
+        return lambda hidden: torch.layer_norm(hidden, shape, weight, bias, eps)
+    if module.leaf.kind == "rms":
+        weight = module.weight.data
+        return lambda hidden: rms_norm(hidden, weight, eps)
+    return lambda hidden: hidden
+
+
+def _norm(module: Norm) -> Function:
+    normed, width = _normed(module), module.leaf.width
+
+    def run(hidden: Tensor) -> Tensor:
+        if hidden.shape[-1] == width:
+            return normed(hidden)
+        return normed(hidden.reshape(hidden.shape[0], -1, width)).view(hidden.shape)
+
+    return run
+
+
+def _join(module: Join) -> Function:
+    normed = _normed(module)
+    if module.leaf.placement == "after":
+
+        def after(residual: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
+            hidden = normed(residual + delta)
+            return hidden, hidden
+
+        return after
+
+    def before(residual: Tensor, *deltas: Tensor) -> tuple[Tensor, Tensor]:
+        for delta in deltas:
+            residual = residual + delta
+        return residual, normed(residual)
+
+    return before
+
+
+def _joins(module: Joins) -> Function:
+    first = _join(module.first)
+    others = [_normed(join) for join in module.others]  # type: ignore[arg-type]
+
+    def run(residual: Tensor, *deltas: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        residual, hidden = first(residual, *deltas)
+        return residual, (hidden, *(normed(residual) for normed in others))
+
+    return run
+
+
+def _output(module: Output) -> Function:
+    if module.leaf.squeeze or module.leaf.scale != 1:
+        return module
+    weight, bias, linear = module.weight.data, _data(module.bias), functional.linear
+    return lambda hidden: linear(hidden, weight, bias)
+
+
+def _attend(module: Attend) -> Function:
+    """The step of one token for each row; everything else is the module's."""
+    leaf, turned = module.leaf, module.turned
+    kv_heads, groups, size, scale, window = (
+        leaf.kv_heads,
+        leaf.heads // leaf.kv_heads,
+        leaf.head_size,
+        leaf.scale,
+        leaf.window,
+    )
+    rotary = module.is_rotary
+    attention = functional.scaled_dot_product_attention
+
+    def run(
+        query: Tensor,
+        key: Tensor | None,
+        value: Tensor | None,
+        spans: Spans,
+        key_spans: Spans,
+        kept: Kept | None,
+        distances: Any,
+        seen: list[Tensor] | None,
+    ) -> Tensor:
+        if kept is None or seen is not None:
+            return module(query, key, value, spans, key_spans, kept, distances, seen)
+        store, reading = kept
+        step = reading.memo.get(window)
+        if step is None:
+            step = reading.memo[window] = _Step(query, reading, window)
+        if not step.fits:
+            return module(query, key, value, spans, key_spans, kept, distances, seen)
+        rows = step.rows
+        if key is not None and value is not None:
+            if rotary:
+                query, key, distances = turned(query, distances), turned(key, distances), None
+            store.keys[step.place] = key.view(rows, kv_heads, size)
+            store.values[step.place] = value.view(rows, kv_heads, size)
+        mask = step.mask if distances is None else distances
+        keys, values = store.keys[step.read], store.values[step.read]
+        if step.repeats == 1:
+            mixed = attention(query.view(rows, kv_heads, groups, size), keys, values, mask, scale=scale)
+            return mixed.reshape(rows, -1)
+        stacked = query.view(rows, step.repeats, kv_heads, groups, size).transpose(1, 2)
+        mixed = attention(stacked.reshape(rows, kv_heads, -1, size), keys, values, mask, scale=scale)
+        return mixed.view(rows, kv_heads, step.repeats, groups, size).transpose(1, 2).reshape(query.shape)
+
+    return run
+
+
+class _Step:
+    """What all layers of one pass have in common when every row gets one token.
+
+    Attributes:
+        fits: whether it is such a pass, after a first one.
+        rows: rows of the store; ``repeats`` sequences read each.
+        place: where new keys and values go.
+        read: which keys are read.
+        mask: (rows, 1, 1, keys) where rows differ in length.
+    """
+
+    def __init__(self, query: Tensor, reading: Reading, window: int | None) -> None:
+        count, pasts = query.shape[0], reading.pasts
+        self.fits = count == len(reading.lengths) and reading.repeats > 0 and (pasts is None or any(pasts))
+        if not self.fits:
+            return
+        self.repeats = reading.repeats
+        self.rows = count // self.repeats
+        longest, ragged = reading.longest, reading.ragged
+        begin = max(0, longest - window) if window is not None and not ragged else 0
+        self.read = (slice(0, self.rows), slice(None), slice(begin, longest))
+        self.mask = length_mask(reading, self.rows, window, query.device) if ragged else None
+        self.place: tuple[Any, ...] = ()
+        if pasts is not None and ragged:
+            device = query.device
+            self.place = (torch.arange(self.rows, device=device), slice(None), torch.tensor(pasts, device=device))
+        elif pasts is not None:
+            self.place = (slice(0, self.rows), slice(None), pasts[0])
+
+
+def _data(parameter: nn.Parameter | None) -> Tensor | None:
+    return None if parameter is None else parameter.data
+
+
+_MAKERS: dict[type[nn.Module], Callable[[Any], Function]] = {
+    Embedding: _embedding,
+    Linear: _linear,
+    FusedLinear: _fused,
+    GatedLinear: _fused,
+    Norm: _norm,
+    Join: _join,
+    Joins: _joins,
+    Output: _output,
+    Attend: _attend,
+}
