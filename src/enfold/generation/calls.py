@@ -10,6 +10,7 @@ import numpy as np
 
 from enfold.errors import InputError
 from enfold.generation.config import GenerationConfig
+from enfold.generation.contrastive import Contrastive
 from enfold.generation.loop import Event, Request, Result, Strategy, write
 from enfold.generation.recipe import Recipe
 from enfold.generation.rules import contradictions, mode
@@ -111,6 +112,8 @@ def strategy_of(call: Call) -> Strategy:
     match mode(call.config, assistant=call.assistant is not None):
         case "greedy" | "sample":
             return Select(call.recipe)
+        case "contrastive":
+            return Contrastive(call.recipe, call.model.arch.vocab_size)
         case other:
             raise InputError(f"{other} search is not there")
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from enfold.errors import NumericalError
+from enfold.errors import InputError, NumericalError
 from enfold.generation.config import GenerationConfig
 from enfold.generation.grammar import grammar_mask
 from enfold.generation.logits import processors
@@ -76,11 +76,23 @@ class Recipe:
         )
 
     def check(self, chosen: NDArray[np.floating[Any]], writings: Sequence[Any]) -> None:
-        """Raises NumericalError where a chosen score is NaN: the highest of scores is, when any of them is."""
+        """Looks at the highest scores, of which tokens were chosen.
+
+        Raises:
+            NumericalError: one is NaN, as the highest is when any is.
+            InputError: one is -inf: the options forbid every token.
+        """
+        if np.isfinite(chosen).all():
+            return
         bad = np.flatnonzero(np.isnan(chosen))
         if bad.size:
             writing = writings[int(bad[0]) * len(writings) // len(chosen)]
             self.explain(writing.rows[0], writing.request.source)
+        if (chosen == -np.inf).any():
+            raise InputError(
+                "the options forbid every token; expected at least one with a finite score. Look at what suppresses "
+                "or allows tokens (bad_words_ids, suppress_tokens, prefix_allowed_tokens_fn …)"
+            )
 
 
 def explain_nan(model: PreTrainedModel, tokens: list[int], source: list[int] | None) -> None:

@@ -112,7 +112,12 @@ class TorchModel(PreTrainedModel, nn.Module):
 
     def new_cache(self) -> Cache:
         like = next(self.parameters())
-        return Cache(self.arch, lambda shape: torch.empty(shape, dtype=like.dtype, device=like.device))
+
+        @torch.inference_mode(False)  # rows are moved outside of it too
+        def allocate(shape: tuple[int, ...]) -> Tensor:
+            return torch.empty(shape, dtype=like.dtype, device=like.device)
+
+        return Cache(self.arch, allocate)
 
     def unknown_parameters(self) -> list[str]:
         return [name for name, _ in self.named_parameters() if not name.startswith("tree.")]
