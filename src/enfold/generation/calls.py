@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from enfold.errors import InputError
+from enfold.generation.beam import Beam
 from enfold.generation.config import GenerationConfig
 from enfold.generation.contrastive import Contrastive
 from enfold.generation.loop import Event, Request, Result, Strategy, write
@@ -112,6 +113,8 @@ def strategy_of(call: Call) -> Strategy:
     match mode(call.config, assistant=call.assistant is not None):
         case "greedy" | "sample":
             return Select(call.recipe)
+        case "beam" | "beam-sample":
+            return Beam(call.recipe)
         case "contrastive":
             return Contrastive(call.recipe, call.model.arch.vocab_size)
         case other:
