@@ -280,6 +280,8 @@ class PreTrainedModel(GenerationMixin):
     ) -> None:
         """Writes config.json and model.safetensors as ``transformers`` reads them; all of it or nothing.
 
+        A model that writes text brings its generation_config.json along.
+
         Args:
             folder: made where it is missing.
             max_shard_size: bytes, or a text such as ``"2GB"``; a larger model is written in shards with an index.
@@ -306,6 +308,8 @@ class PreTrainedModel(GenerationMixin):
         with atomic_folder(folder, replaces=("model*.safetensors", "model.safetensors.index.json")) as aside:
             write_sharded(aside, tensors, max_shard_size=max_shard_size)
             config.save_pretrained(aside)
+            if self.kind in ("causal-lm", "seq2seq-lm"):
+                self.generation_config.save_pretrained(aside)
 
     def _stored_tensors(self) -> Iterator[tuple[str, NDArray[Any]]]:
         """Checkpoint names and arrays, arranged as files have them."""

@@ -27,7 +27,9 @@ _TOKENIZER: Final = (
     "special_tokens_map.json",
     "added_tokens.json",
     "chat_template.*",
+    "target_vocab.json",
 )
+_CHAT_TEMPLATES: Final = ("additional_chat_templates/*.jinja", "chat_templates/*.jinja")
 _MODULES: Final = ("sentence_bert_config.json", "config_sentence_transformers.json")
 # Folders of sentence-transformers' modules: "1_Pooling", "2_Dense".
 _MODULE_FOLDER: Final = re.compile(r"\d+_\w+")
@@ -48,6 +50,8 @@ def wanted_files(listing: Collection[str], want: Want, file: str | None = None) 
         "model": (*_CONFIG, "README.md"),
     }.get(want, (*_CONFIG, "README.md", *_TOKENIZER, *_MODULES))
     small = [name for name in top if any(fnmatchcase(name, pattern) for pattern in patterns)]
+    if "tokenizer_config.json" in patterns:
+        small += [name for name in listing if any(fnmatchcase(name, pattern) for pattern in _CHAT_TEMPLATES)]
     if want in ("config", "tokenizer"):
         return small
     weights = _weight_files(top)
