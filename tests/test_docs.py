@@ -31,6 +31,7 @@ import enfold
 from enfold import errors
 from enfold.cli.main import COMMANDS
 from enfold.families import FAMILIES
+from enfold.generation.options import OPTIONS
 from enfold.heads import CLASS_SUFFIXES
 from enfold.tasks import ALIASES, TASKS
 from tests.support import minilm
@@ -240,6 +241,11 @@ def test_readmes_name_every_family_head_task_and_command(document: Path) -> None
 def test_every_task_has_its_part() -> None:
     headings = _HEADING.findall(prose(ROOT / "docs" / "tasks.md"))
     assert set(TASKS) <= set(headings)
+
+
+def test_every_option_of_generation_has_its_row() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "decoding.md").read_text(encoding="utf-8"), re.M)
+    assert set(OPTIONS) <= set(rows)
 
 
 def test_every_error_class_is_shown() -> None:

@@ -13,10 +13,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from enfold.generation.rows import Rows
+from enfold.generation.rows import Rows, Scores
 from enfold.generation.session import Answer, Session
 
-__all__ = ["Event", "Move", "Request", "Result", "Strategy", "Writing", "rows_of", "write"]
+__all__ = ["Event", "Move", "Request", "Result", "Strategy", "Text", "Writing", "rows_of", "write"]
 
 
 @dataclass
@@ -77,6 +77,30 @@ class Writing(Protocol):
         """The tokens of each row of its slot, prompt included."""
 
 
+@dataclass
+class Text:
+    """A text of which one row is kept, and the records of its steps that are wanted."""
+
+    request: Request
+    tokens: list[int]
+    steps: dict[str, list[Any]]
+
+    @property
+    def rows(self) -> list[list[int]]:
+        """Its one row."""
+        return [self.tokens]
+
+    def record(self, logits: Scores, scores: Scores) -> None:
+        """Keeps copies of one step's logits and processed scores, (V,) each, where they are wanted."""
+        for name, row in (("logits", logits), ("scores", scores)):
+            if name in self.steps:
+                self.steps[name].append(row.copy())
+
+    def result(self) -> Result:
+        """The text as it is now."""
+        return Result(self.tokens, steps=self.steps)
+
+
 class Strategy(Protocol):
     """Decides, at every step, how each text goes on.
 
@@ -129,6 +153,7 @@ def write(session: Session, strategy: Strategy, requests: Iterable[Request], *, 
     while True:
         joining = list(islice(waiting, slots - len(writings)))
         if joining:
+            joining.sort(key=lambda each: (len(each.source or ()), len(each.prompt)))  # neighbours are read together
             sources = [each.source for each in joining if each.source is not None]
             first = session.open([each.prompt for each in joining], sources or None).repeated(width)
             answer = first if answer is None else answer.followed_by(first)

@@ -13,7 +13,8 @@ from enfold.errors import InputError, NumericalError
 from enfold.generation.config import GenerationConfig
 from enfold.generation.grammar import grammar_mask
 from enfold.generation.logits import processors
-from enfold.generation.rows import Criterion, Processor
+from enfold.generation.loop import Request, Text
+from enfold.generation.rows import Criterion, Processor, Scores
 from enfold.generation.stop import criteria
 from enfold.model import PreTrainedModel
 
@@ -31,6 +32,7 @@ class Recipe:
         kept: records to keep of each step: ``"scores"`` (processed) and ``"logits"`` (as the model gave them).
         generator: draws where a request has no generator of its own.
         explain: told the tokens of a row whose scores are not numbers; raises the error that says why.
+        positions: how many the model has; None: no limit.
     """
 
     config: GenerationConfig
@@ -39,6 +41,7 @@ class Recipe:
     kept: tuple[str, ...]
     generator: np.random.Generator
     explain: Callable[[list[int], list[int] | None], None]
+    positions: int | None = None
 
     @classmethod
     def of(
@@ -73,7 +76,24 @@ class Recipe:
             kept=kept,
             generator=np.random.default_rng(config.seed),
             explain=lambda tokens, source: explain_nan(model, tokens, source),
+            positions=positions,
         )
+
+    def limit(self, prompt_length: int) -> int:
+        """How many tokens a text may have, its prompt's counted."""
+        return self.config.length_limit(prompt_length, self.positions)
+
+    def text(self, request: Request) -> Text:
+        """The beginning of a text."""
+        return Text(request, list(request.prompt), self.records())
+
+    def records(self) -> dict[str, list[Any]]:
+        """Room for what is to be kept of each step."""
+        return {name: [] for name in self.kept}
+
+    def raw(self, logits: Scores) -> Scores:
+        """Logits that processors leave alone, where they are to be kept; otherwise the same array."""
+        return logits.copy() if "logits" in self.kept else logits
 
     def check(self, chosen: NDArray[np.floating[Any]], writings: Sequence[Any]) -> None:
         """Looks at the highest scores, of which tokens were chosen.
@@ -129,8 +149,8 @@ def _where_nan_begins(model: PreTrainedModel, tokens: list[int], source: list[in
 def _names_of_states(model: PreTrainedModel) -> Iterator[tuple[str, str]]:
     """What each of the hidden states comes from."""
     encoder = model.arch.encoder
-    for side, arch in (("the encoder's ", encoder), ("the decoder's " if encoder else "the ", model.arch)):
+    for side, arch in (("the encoder's ", encoder), ("the decoder's " if encoder else "", model.arch)):
         if arch is not None:
-            yield side, "embeddings"
+            yield side, "embeddings" if side else "the embeddings"
             for depth in range(arch.num_layers):
                 yield side, f"layer {depth}"

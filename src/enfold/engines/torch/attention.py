@@ -25,7 +25,7 @@ from enfold.packing import Packed
 from enfold.positions import depends_on_length, rotary_table
 from enfold.relative import HIDDEN, bias_rows, relative_rows
 
-__all__ = ["Attend", "Spans", "length_mask", "make_leaf"]
+__all__ = ["Attend", "Spans", "make_leaf"]
 
 Spans = list[tuple[int, int]]
 
@@ -253,11 +253,3 @@ def _causal_mask(length: int, past: int, window: int | None, device: torch.devic
         if window is not None:
             hidden |= keys <= queries - window
         return torch.zeros(length, past + length, device=device, dtype=dtype).masked_fill(hidden, float("-inf"))
-
-
-def length_mask(reading: Reading, rows: int, window: int | None, device: torch.device) -> Tensor:
-    """(rows, 1, 1, longest): the keys that each row's one new token may see."""
-    lengths = torch.tensor(reading.lengths[:: reading.repeats], device=device)[:, None, None, None]
-    keys = torch.arange(reading.longest, device=device)
-    seen = keys < lengths
-    return seen if window is None else seen & (keys >= lengths - window)

@@ -7,7 +7,7 @@ replaced later. What has no faster form here, or comes from elsewhere, stays the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from enfold.cache import Kept, Reading
-from enfold.engines.torch.attention import Attend, Spans, length_mask
+from enfold.engines.torch.attention import Attend, Spans
 from enfold.engines.torch.leaves import (
     Embedding,
     FusedLinear,
@@ -143,15 +143,9 @@ def _output(module: Output) -> Function:
 
 def _attend(module: Attend) -> Function:
     """The step of one token for each row; everything else is the module's."""
-    leaf, turned = module.leaf, module.turned
-    kv_heads, groups, size, scale, window = (
-        leaf.kv_heads,
-        leaf.heads // leaf.kv_heads,
-        leaf.head_size,
-        leaf.scale,
-        leaf.window,
-    )
-    rotary = module.is_rotary
+    leaf, turned, rotary = module.leaf, module.turned, module.is_rotary
+    kv_heads, groups, size = leaf.kv_heads, leaf.heads // leaf.kv_heads, leaf.head_size
+    scale, window = leaf.scale, leaf.window
     attention = functional.scaled_dot_product_attention
 
     def run(
@@ -169,55 +163,103 @@ def _attend(module: Attend) -> Function:
         store, reading = kept
         step = reading.memo.get(window)
         if step is None:
-            step = reading.memo[window] = _Step(query, reading, window)
+            step = reading.memo[window] = _Step(query, reading, window, kv_heads * size)
         if not step.fits:
             return module(query, key, value, spans, key_spans, kept, distances, seen)
-        rows = step.rows
+        rows, repeats = step.rows, step.repeats
         if key is not None and value is not None:
             if rotary:
                 query, key, distances = turned(query, distances), turned(key, distances), None
             store.keys[step.place] = key.view(rows, kv_heads, size)
             store.values[step.place] = value.view(rows, kv_heads, size)
-        mask = step.mask if distances is None else distances
-        keys, values = store.keys[step.read], store.values[step.read]
-        if step.repeats == 1:
-            mixed = attention(query.view(rows, kv_heads, groups, size), keys, values, mask, scale=scale)
+        if repeats == 1:
+            stacked = query.view(rows, kv_heads, groups, size)
+        else:  # rows that share a source are several queries of one row of keys
+            stacked = query.view(rows, repeats, kv_heads, groups, size).transpose(1, 2)
+            stacked = stacked.reshape(rows, kv_heads, repeats * groups, size)
+        if distances is not None:
+            read = (slice(0, rows), slice(None), slice(0, distances.shape[-1]))
+            mixed = attention(stacked, store.keys[read], store.values[read], distances, scale=scale)
+        elif len(step.groups) == 1:
+            _, read, mask = step.groups[0]
+            mixed = attention(stacked, store.keys[read], store.values[read], mask, scale=scale)
+        else:
+            mixed = torch.cat(
+                [
+                    attention(stacked[chosen], store.keys[read], store.values[read], mask, scale=scale)
+                    for chosen, read, mask in step.groups
+                ]
+            )
+        if repeats == 1:
             return mixed.reshape(rows, -1)
-        stacked = query.view(rows, step.repeats, kv_heads, groups, size).transpose(1, 2)
-        mixed = attention(stacked.reshape(rows, kv_heads, -1, size), keys, values, mask, scale=scale)
-        return mixed.view(rows, kv_heads, step.repeats, groups, size).transpose(1, 2).reshape(query.shape)
+        return mixed.view(rows, kv_heads, repeats, groups, size).transpose(1, 2).reshape(query.shape)
 
     return run
+
+
+_CALL_BYTES = 1 << 18
+"""Bytes of memory that are read in the time that one more call of attention takes."""
 
 
 class _Step:
     """What all layers of one pass have in common when every row gets one token.
 
+    Rows differ in length. Neighbours are read together, up to the longest of them, as long as what is read for nothing
+    costs less than another call.
+
     Attributes:
         fits: whether it is such a pass, after a first one.
         rows: rows of the store; ``repeats`` sequences read each.
         place: where new keys and values go.
-        read: which keys are read.
-        mask: (rows, 1, 1, keys) where rows differ in length.
+        groups: neighbours: their rows, the keys that they read, and a mask (rows, 1, 1, keys) where they differ.
     """
 
-    def __init__(self, query: Tensor, reading: Reading, window: int | None) -> None:
+    def __init__(self, query: Tensor, reading: Reading, window: int | None, width: int) -> None:
         count, pasts = query.shape[0], reading.pasts
         self.fits = count == len(reading.lengths) and reading.repeats > 0 and (pasts is None or any(pasts))
         if not self.fits:
             return
         self.repeats = reading.repeats
         self.rows = count // self.repeats
-        longest, ragged = reading.longest, reading.ragged
-        begin = max(0, longest - window) if window is not None and not ragged else 0
-        self.read = (slice(0, self.rows), slice(None), slice(begin, longest))
-        self.mask = length_mask(reading, self.rows, window, query.device) if ragged else None
+        lengths = reading.lengths[:: self.repeats]
+        bytes_of_key = 2 * width * query.element_size()
+        self.groups = [
+            _read(lengths, first, last, window, query.device)
+            for first, last in _neighbours(lengths, _CALL_BYTES // bytes_of_key)
+        ]
         self.place: tuple[Any, ...] = ()
-        if pasts is not None and ragged:
+        if pasts is not None and reading.ragged:
             device = query.device
             self.place = (torch.arange(self.rows, device=device), slice(None), torch.tensor(pasts, device=device))
         elif pasts is not None:
             self.place = (slice(0, self.rows), slice(None), pasts[0])
+
+
+def _neighbours(lengths: list[int], tolerated: int) -> Iterator[tuple[int, int]]:
+    """Cuts rows into groups in which at most about ``tolerated`` keys are read for nothing."""
+    first, longest, total = 0, 0, 0
+    for row, length in enumerate(lengths):
+        longest_with = max(longest, length)
+        if row > first and longest_with * (row + 1 - first) - total - length > tolerated:
+            yield first, row
+            first, longest_with, total = row, length, 0
+        longest, total = longest_with, total + length
+    yield first, len(lengths)
+
+
+def _read(
+    lengths: list[int], first: int, last: int, window: int | None, device: torch.device
+) -> tuple[slice, tuple[slice, slice, slice], Tensor | None]:
+    own = lengths[first:last]
+    longest, mask, begin = max(own), None, 0
+    if min(own) < longest:
+        ends = torch.tensor(own, device=device)[:, None, None, None]
+        keys = torch.arange(longest, device=device)
+        mask = keys < ends if window is None else (keys < ends) & (keys >= ends - window)
+    elif window is not None:
+        begin = max(0, longest - window)
+    rows = slice(first, last)
+    return rows, (rows, slice(None), slice(begin, longest)), mask
 
 
 def _data(parameter: nn.Parameter | None) -> Tensor | None:
