@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from enfold.errors import InputError
+from enfold.generation.assisted import write_assisted
 from enfold.generation.beam import Beam
 from enfold.generation.config import GenerationConfig
 from enfold.generation.contrastive import Contrastive
+from enfold.generation.drafts import Assistant, Drafter, Lookup, check_assistant
 from enfold.generation.loop import Event, Request, Result, Strategy, write
 from enfold.generation.recipe import Recipe
 from enfold.generation.rules import contradictions, mode
@@ -86,6 +88,8 @@ class Call:
         if negative_prompt_ids is not None:
             negative = rows_of_ids(model, negative_prompt_ids, negative_prompt_attention_mask, "negative_prompt_ids")[0]
         requests = list(requests_of(model, config, rows, starts))
+        if assistant_model is not None:
+            check_assistant(model, assistant_model)
         recipe = Recipe.of(
             model,
             config,
@@ -103,6 +107,8 @@ class Call:
 
 def events(call: Call, requests: Iterable[Request], slots: int) -> Iterator[Event]:
     """Runs the loop that the options ask for."""
+    if mode(call.config, assistant=call.assistant is not None) == "assisted":
+        return write_assisted(Session(call.model), call.recipe, requests, lambda: drafter_of(call))
     strategy = strategy_of(call)
     session = Session(call.model, width=strategy.width, wants_hidden=strategy.wants_hidden)
     return write(session, strategy, requests, slots=slots)
@@ -119,6 +125,13 @@ def strategy_of(call: Call) -> Strategy:
             return Contrastive(call.recipe, call.model.arch.vocab_size)
         case other:
             raise InputError(f"{other} search is not there")
+
+
+def drafter_of(call: Call) -> Drafter:
+    """What guesses how one text goes on."""
+    if call.assistant is None:
+        return Lookup(call.config)
+    return Assistant(call.assistant, call.recipe, call.config.over(call.assistant.generation_config))
 
 
 def options_of(
@@ -184,8 +197,7 @@ def requests_of(
     model: PreTrainedModel, config: GenerationConfig, rows: Sequence[list[int]], starts: Sequence[list[int]] | None
 ) -> Iterator[Request]:
     """One request for each text: several for an input of which several texts are sampled."""
-    mine = mode(config)
-    copies = config.num_return_sequences if mine == "sample" else 1
+    copies = copies_of(config)
     draws = generators(config.seed, len(rows) * copies)
     for index, row in enumerate(rows):
         for number in range(copies):
@@ -198,6 +210,11 @@ def requests_of(
                 given = starts[index] if starts else []
                 prompt = given if given[:1] == [start] else [start, *given]
                 yield Request(index, prompt, row, generator, number)
+
+
+def copies_of(config: GenerationConfig) -> int:
+    """How many texts are written for an input by themselves; beams give several in one."""
+    return int(config.num_return_sequences) if config.do_sample and config.num_beams == 1 else 1
 
 
 def _check_room(model: PreTrainedModel, config: GenerationConfig, row: list[int]) -> None:
@@ -315,7 +332,7 @@ def generate_many(
     config = options_of(model, generation_config, options)
     recipe = Recipe.of(model, config, tokenizer=tokenizer)
     call = Call(model, config, [], None, recipe)
-    copies = config.num_return_sequences if mode(config) == "sample" else 1
+    copies = copies_of(config)
 
     def requests() -> Iterator[Request]:
         for index, prompt in enumerate(prompts):

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from enfold.generation.logits import apply
-from enfold.generation.loop import Move, Request, Result, rows_of
+from enfold.generation.loop import Move, Request, Text, rows_of
 from enfold.generation.recipe import Recipe
 from enfold.generation.session import Answer
 from enfold.generation.stop import done
@@ -26,19 +25,12 @@ States = NDArray[np.float32]
 
 
 @dataclass
-class _Writing:
+class _Writing(Text):
     """A text, the directions of its hidden states (n, D), and what may come next with which probability."""
 
-    request: Request
-    tokens: list[int]
     directions: States | None = None
     candidates: list[int] = field(default_factory=list)
     probabilities: NDArray[np.float32] | None = None
-    steps: dict[str, list[Any]] = field(default_factory=dict)
-
-    @property
-    def rows(self) -> list[list[int]]:
-        return [self.tokens]
 
 
 class Contrastive:
@@ -57,7 +49,7 @@ class Contrastive:
         self.width = min(int(recipe.config.top_k), vocabulary)
 
     def begin(self, request: Request) -> _Writing:
-        return _Writing(request, list(request.prompt), steps={name: [] for name in self._recipe.kept})
+        return _Writing(request, list(request.prompt), self._recipe.records())
 
     def advance(self, writings: Sequence[_Writing], answer: Answer) -> list[Move]:
         assert answer.hidden is not None
@@ -75,7 +67,7 @@ class Contrastive:
                 parents=[chosen[slot]] * width,
                 tokens=writing.candidates,
                 final=writing.tokens[-1:] if _has_chosen(writing) else [],
-                results=[Result(writing.tokens, steps=writing.steps)] if end else None,
+                results=[writing.result()] if end else None,
             )
             for slot, (writing, end) in enumerate(zip(writings, ended, strict=True))
         ]
@@ -108,7 +100,7 @@ class Contrastive:
     def _propose(self, writings: Sequence[_Writing], logits: NDArray[np.float32]) -> None:
         """The candidates of the next step, from logits (R, V)."""
         recipe = self._recipe
-        raw = logits.copy() if "logits" in recipe.kept else None
+        raw = recipe.raw(logits)
         scores = apply(recipe.processors, logits, rows_of(writings))
         recipe.check(scores.max(axis=1), writings)
         for index, (writing, row) in enumerate(zip(writings, scores, strict=True)):
@@ -117,10 +109,7 @@ class Contrastive:
             weights = np.exp(row - row[best[0]])
             writing.candidates = best.tolist()
             writing.probabilities = weights[best] / weights.sum()
-            if raw is not None:
-                writing.steps["logits"].append(raw[index])
-            if "scores" in recipe.kept:
-                writing.steps["scores"].append(row.copy())
+            writing.record(raw[index], row)
 
 
 def _has_chosen(writing: _Writing) -> bool:
@@ -129,4 +118,5 @@ def _has_chosen(writing: _Writing) -> bool:
 
 def _unit(states: States) -> States:
     lengths: States = np.linalg.norm(states, axis=1, keepdims=True)
-    return states / np.maximum(lengths, np.float32(1e-30))
+    directions: States = states / lengths.clip(1e-30)
+    return directions

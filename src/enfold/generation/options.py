@@ -166,6 +166,11 @@ OPTIONS: Final[Mapping[str, Option]] = {
     "decoder_start_token_id": _TOKENS,
     # Drafts
     "num_assistant_tokens": _whole(20, 1),
+    "num_assistant_tokens_schedule": Option(
+        "constant",
+        lambda value: value in ("constant", "heuristic", "heuristic_transient"),
+        '"constant", "heuristic" or "heuristic_transient"',
+    ),
     "assistant_confidence_threshold": _share(0.4),
     "prompt_lookup_num_tokens": _whole(None, 1),
     "max_matching_ngram_size": _whole(None, 1),

@@ -17,7 +17,7 @@ from enfold.generation.rows import Scores
 from enfold.model import PreTrainedModel
 from enfold.packing import Packed, pack, token_budget_batches
 
-__all__ = ["Answer", "Session"]
+__all__ = ["Answer", "Session", "common_beginning"]
 
 _TOKEN_BUDGET = 2048
 _LEAST_SHARED = 16
@@ -125,7 +125,7 @@ class Session:
         for slot in range(first, len(self.prompts)):
             prompt = self.prompts[slot]
             candidates = [*range(first), *whole] if share and len(prompt) > _LEAST_SHARED else []
-            common = [(_common(self.prompts[other], prompt), other) for other in candidates]
+            common = [(common_beginning(self.prompts[other], prompt), other) for other in candidates]
             length, donor = max(common, default=(0, 0))
             if length >= _LEAST_SHARED:
                 sharing[slot] = (donor, min(length, len(prompt) - 1))
@@ -167,6 +167,10 @@ class Session:
         batch = pack(self.model.arch, [np.asarray(tokens)], pasts=[past])
         return self._run(batch, self.cache.turn([row], [len(tokens)]), None)
 
+    def drop(self, row: int, count: int) -> None:
+        """Forgets a row's last ``count`` tokens."""
+        self.cache.truncate(row, self.cache.lengths[row] - count)
+
     def follow(self, parents: Sequence[int]) -> None:
         """Row ``i`` goes on from what row ``parents[i]`` was, within its slot."""
         moved = [row for row, parent in enumerate(parents) if row != parent]
@@ -187,7 +191,7 @@ class Session:
         return Answer(outputs["logits"], None if states is None else [states[b:e] for b, e in batch.spans])
 
 
-def _common(first: list[int], second: list[int]) -> int:
+def common_beginning(first: list[int], second: list[int]) -> int:
     """Tokens that two texts have in common at their beginning."""
     length = min(len(first), len(second))
     if first[:length] == second[:length]:
