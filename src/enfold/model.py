@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -187,11 +188,17 @@ class PreTrainedModel(GenerationMixin):
         wiring.remember(plan, wiring.Memory(wiring.encode(plan.encoder, source), source.spans), cache)
 
     def _shifted(self, batch: Packed) -> Packed:
-        """What a decoder reads to classify a source: the source itself, one token to the right."""
+        """What a decoder reads to classify a source: the source itself, one token to the right.
+
+        A head that selects the last token reads where the source's last end-of-sequence token stands.
+        """
         ids = self.ops.zeros_like(batch.ids)
         ids[1:] = batch.ids[:-1]
-        ids[batch.starts[:-1]] = self.config.decoder_start_token_id
-        return packed_like(self.arch, ids, batch)
+        wraps = self.head.starts_with == "last"
+        ids[batch.starts[:-1]] = batch.ids[batch.starts[1:] - 1] if wraps else self.config.decoder_start_token_id
+        end = self.config.eos_token_id
+        last = [stop - 1 - _from_end(batch.ids[start:stop].tolist(), end) for start, stop in batch.spans]
+        return replace(packed_like(self.arch, ids, batch), last=self.ops.integers(last, "last tokens"))
 
     def forward(
         self,
@@ -344,6 +351,11 @@ class PreTrainedModel(GenerationMixin):
             if not np.array_equal(TensorView(name, stored, values.shape, bits).numpy(), values):
                 return "float32"
         return self.stored_dtype
+
+
+def _from_end(tokens: list[int], wanted: int) -> int:
+    """How far from the end of a text its last ``wanted`` token stands; 0 where there is none."""
+    return tokens[::-1].index(wanted) if wanted in tokens else 0
 
 
 def _either(given: bool | None, configured: bool) -> bool:
