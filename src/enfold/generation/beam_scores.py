@@ -77,15 +77,14 @@ def drawn(scores: Scores, before: Totals, count: int, generators: Sequence[np.ra
         before: as for :func:`best`.
         count: N.
         generators: one for each text.
-
-    Raises:
-        InputError: nothing can be drawn.
     """
     texts, width = before.shape
     size = scores.shape[1]
     found = Best(np.full((texts, count), -np.inf, np.float32), *np.zeros((2, texts, count), np.int64))
     for text, generator in enumerate(generators):
         totals = (scores[text * width : (text + 1) * width] + before[text][:, None]).ravel()
+        if totals.max() == -np.inf:
+            continue
         places = choose_distinct(totals, count, generator)
         found.scores[text, : places.size] = totals[places]
         found.beams[text, : places.size], found.tokens[text, : places.size] = np.divmod(places, size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,12 @@ import numpy as np
 from enfold.errors import InputError
 from enfold.generation.assisted import write_assisted
 from enfold.generation.beam import Beam
+from enfold.generation.beam_constrained import ConstrainedBeam
+from enfold.generation.beam_groups import GroupBeam
 from enfold.generation.config import GenerationConfig
 from enfold.generation.contrastive import Contrastive
 from enfold.generation.drafts import Assistant, Drafter, Lookup, check_assistant
+from enfold.generation.guidance import GuidedSession, check_guidance
 from enfold.generation.loop import Event, Request, Result, Strategy, write
 from enfold.generation.recipe import Recipe
 from enfold.generation.rules import contradictions, mode
@@ -87,6 +91,7 @@ class Call:
         negative = None
         if negative_prompt_ids is not None:
             negative = rows_of_ids(model, negative_prompt_ids, negative_prompt_attention_mask, "negative_prompt_ids")[0]
+        check_guidance(model, config, rows, negative)
         requests = list(requests_of(model, config, rows, starts))
         if assistant_model is not None:
             check_assistant(model, assistant_model)
@@ -108,10 +113,18 @@ class Call:
 def events(call: Call, requests: Iterable[Request], slots: int) -> Iterator[Event]:
     """Runs the loop that the options ask for."""
     if mode(call.config, assistant=call.assistant is not None) == "assisted":
-        return write_assisted(Session(call.model), call.recipe, requests, lambda: drafter_of(call))
+        return write_assisted(session_of(call), call.recipe, requests, lambda: drafter_of(call))
     strategy = strategy_of(call)
-    session = Session(call.model, width=strategy.width, wants_hidden=strategy.wants_hidden)
-    return write(session, strategy, requests, slots=slots)
+    return write(session_of(call, strategy.width, strategy.wants_hidden), strategy, requests, slots=slots)
+
+
+def session_of(call: Call, width: int = 1, wants_hidden: bool = False) -> Session:
+    """What runs the model, guided where the options say so."""
+    scale = call.config.guidance_scale
+    if scale is None or scale == 1:
+        return Session(call.model, width=width, wants_hidden=wants_hidden)
+    negatives = None if call.negative is None else [call.negative[request.index] for request in call.requests]
+    return GuidedSession(call.model, scale, negatives, width=width, wants_hidden=wants_hidden)
 
 
 def strategy_of(call: Call) -> Strategy:
@@ -121,6 +134,10 @@ def strategy_of(call: Call) -> Strategy:
             return Select(call.recipe)
         case "beam" | "beam-sample":
             return Beam(call.recipe)
+        case "group-beam":
+            return GroupBeam(call.recipe)
+        case "constrained-beam":
+            return ConstrainedBeam(call.recipe)
         case "contrastive":
             return Contrastive(call.recipe, call.model.arch.vocab_size)
         case other:
@@ -307,16 +324,27 @@ def _record(call: Call, sequences: Any, results: Sequence[Result]) -> ModelOutpu
     output["sequences"] = sequences
     if any(result.score is not None for result in results):
         output["sequences_scores"] = np.asarray([result.score for result in results], np.float32)
+    if "beam_indices" in results[0].steps:
+        output["beam_indices"] = _beam_indices(call, results)
     for name in call.recipe.kept:
-        steps = max(len(result.steps[name]) for result in results)
-        width = call.model.arch.vocab_size
+        # those of a beam search are of all its rows, and stand with the best of its texts
+        records = [result.steps[name] for result in results if name in result.steps]
+        nothing = np.zeros_like(records[0][0])
         output[name] = tuple(
-            np.stack(
-                [r.steps[name][step] if step < len(r.steps[name]) else np.zeros(width, np.float32) for r in results]
-            )
-            for step in range(steps)
+            np.concatenate([np.atleast_2d(nothing if each is None else each) for each in step])
+            for step in zip_longest(*records)
         )
     return output
+
+
+def _beam_indices(call: Call, results: Sequence[Result]) -> Any:
+    """(N, L) of each new token the row, among those of all texts, that it continued; -1 beyond the end."""
+    paths = [result.steps["beam_indices"] for result in results]
+    array = np.full((len(paths), max(len(path) for path in paths)), -1, np.int64)
+    for index, path in enumerate(paths):
+        first = index * len(call.requests) // len(paths) * call.config.num_beams
+        array[index, : len(path)] = np.add(path, first)
+    return array
 
 
 def generate_many(
@@ -330,6 +358,7 @@ def generate_many(
     """See :meth:`enfold.generation.mixin.GenerationMixin.generate_many`."""
     call_head_is_trained(model)
     config = options_of(model, generation_config, options)
+    check_guidance(model, config, (), None)
     recipe = Recipe.of(model, config, tokenizer=tokenizer)
     call = Call(model, config, [], None, recipe)
     copies = copies_of(config)
