@@ -24,7 +24,7 @@ from enfold.generation.loop import Event, Request, Text, rows_of
 from enfold.generation.recipe import Recipe
 from enfold.generation.rows import Scores
 from enfold.generation.sampling import choose
-from enfold.generation.session import Session
+from enfold.generation.session import Answer, Session
 from enfold.generation.stop import done
 
 __all__ = ["write_assisted"]
@@ -50,7 +50,7 @@ def write_assisted(
         drafts, draft = drafter(), Draft()
         while True:
             before = len(text.tokens)
-            accepted, ended = _check(recipe, text, draft, answer.logits)
+            accepted, ended = _check(recipe, text, draft, answer)
             session.drop(0, len(draft.tokens) - accepted)
             if draft.tokens:
                 drafts.learn(len(draft.tokens), accepted)
@@ -62,27 +62,27 @@ def write_assisted(
         session.close(0)
 
 
-def _check(recipe: Recipe, text: Text, draft: Draft, logits: Scores) -> tuple[int, bool]:
+def _check(recipe: Recipe, text: Text, draft: Draft, answer: Answer) -> tuple[int, bool]:
     """Lengthens a text by the drafted tokens that the model agrees to, and one of its own.
 
     Args:
         recipe: the options.
         text: what the draft goes on from.
         draft: n tokens.
-        logits: (n + 1, V), what the model says before each of them and after the last.
+        answer: n + 1 rows, what the model says before each of them and after the last.
 
     Returns:
         How many of the drafted tokens the text has now, and whether it is finished.
     """
-    for place, row in enumerate(logits):
-        kept = recipe.raw(row)
+    raw = recipe.raw(answer)
+    for place, row in enumerate(answer.logits):
         scores = apply(recipe.processors, row[None], rows_of([text]))
         recipe.check(scores.max(axis=1), [text])
         drafted = draft.tokens[place] if place < len(draft.tokens) else None
         chances = draft.chances[place] if place < len(draft.chances) else None
         token = _choose(recipe, text, scores, drafted, chances)
         text.tokens.append(token)
-        text.record(kept, scores[0])
+        text.record(raw[place], scores[0])
         agreed = token == drafted
         if done(recipe.criteria, rows_of([text]))[0]:
             return place + agreed, True

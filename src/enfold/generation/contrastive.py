@@ -61,7 +61,7 @@ class Contrastive:
         ended = self._ended(writings)
         going = [slot for slot, end in enumerate(ended) if not end]
         if going:
-            self._propose([writings[slot] for slot in going], answer.logits[[s * width + chosen[s] for s in going]])
+            self._propose([writings[slot] for slot in going], answer.chosen([s * width + chosen[s] for s in going]))
         return [
             Move(
                 parents=[chosen[slot]] * width,
@@ -97,11 +97,11 @@ class Contrastive:
                 ended[slot] = end
         return ended
 
-    def _propose(self, writings: Sequence[_Writing], logits: NDArray[np.float32]) -> None:
-        """The candidates of the next step, from logits (R, V)."""
+    def _propose(self, writings: Sequence[_Writing], answer: Answer) -> None:
+        """The candidates of the next step."""
         recipe = self._recipe
-        raw = recipe.raw(logits)
-        scores = apply(recipe.processors, logits, rows_of(writings))
+        raw = recipe.raw(answer)
+        scores = apply(recipe.processors, answer.logits, rows_of(writings))
         recipe.check(scores.max(axis=1), writings)
         for index, (writing, row) in enumerate(zip(writings, scores, strict=True)):
             best = np.argpartition(-row, self.width - 1)[: self.width]

@@ -15,6 +15,7 @@ from enfold.generation.grammar import grammar_mask
 from enfold.generation.logits import processors
 from enfold.generation.loop import Request, Text
 from enfold.generation.rows import Criterion, Processor, Scores
+from enfold.generation.session import Answer
 from enfold.generation.stop import criteria
 from enfold.model import PreTrainedModel
 
@@ -91,9 +92,11 @@ class Recipe:
         """Room for what is to be kept of each step."""
         return {name: [] for name in self.kept}
 
-    def raw(self, logits: Scores) -> Scores:
-        """Logits that processors leave alone, where they are to be kept; otherwise the same array."""
-        return logits.copy() if "logits" in self.kept else logits
+    def raw(self, answer: Answer) -> Scores:
+        """(R, V) as the model gave them and processors leave alone, where they are to be kept."""
+        if answer.unguided is not None:
+            return answer.unguided
+        return answer.logits.copy() if "logits" in self.kept else answer.logits
 
     def check(self, chosen: NDArray[np.floating[Any]], writings: Sequence[Any]) -> None:
         """Looks at the highest scores, of which tokens were chosen.

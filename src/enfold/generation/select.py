@@ -30,7 +30,7 @@ class Select:
 
     def advance(self, writings: Sequence[Text], answer: Answer) -> list[Move]:
         recipe = self._recipe
-        raw = recipe.raw(answer.logits)
+        raw = recipe.raw(answer)
         scores = apply(recipe.processors, answer.logits, rows_of(writings))
         if recipe.config.do_sample:
             chosen = choose(scores, [writing.request.generator or recipe.generator for writing in writings])

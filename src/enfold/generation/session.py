@@ -32,22 +32,39 @@ class Answer:
         logits: (R, V).
         hidden: where wanted, for each row the last hidden states (n, D) of the n tokens that it has just read; at a
             text's first step those are its whole prompt.
+        unguided: (R, V) as the model gave them, where ``logits`` were changed since.
     """
 
     logits: Scores
     hidden: list[NDArray[np.float32]] | None = None
+    unguided: Scores | None = None
 
     def repeated(self, times: int) -> Answer:
         """Each row several times."""
-        hidden = None if self.hidden is None else [states for states in self.hidden for _ in range(times)]
-        return Answer(self.logits if times == 1 else np.repeat(self.logits, times, axis=0), hidden)
+        return self if times == 1 else self.chosen([row for row in range(len(self.logits)) for _ in range(times)])
+
+    def chosen(self, rows: Sequence[int]) -> Answer:
+        """Copies of some rows."""
+        return Answer(
+            self.logits[rows],
+            None if self.hidden is None else [self.hidden[row] for row in rows],
+            None if self.unguided is None else self.unguided[rows],
+        )
 
     def followed_by(self, other: Answer) -> Answer:
         """The rows of both."""
-        hidden = None
-        if self.hidden is not None and other.hidden is not None:
-            hidden = self.hidden + other.hidden
-        return Answer(np.concatenate([self.logits, other.logits]), hidden)
+        return joined([self, other])
+
+
+def joined(answers: Sequence[Answer]) -> Answer:
+    """The rows of several answers, one after another."""
+    hidden = [states for answer in answers for states in answer.hidden or ()]
+    unguided = [answer.unguided for answer in answers if answer.unguided is not None]
+    return Answer(
+        np.concatenate([answer.logits for answer in answers]),
+        hidden or None,
+        np.concatenate(unguided) if unguided else None,
+    )
 
 
 class Session:
@@ -94,7 +111,7 @@ class Session:
         for slot in answers:
             for row in range(slot * self.width + 1, (slot + 1) * self.width):
                 self.cache.copy_row(slot * self.width, row)
-        return _joined([answers[slot] for slot in range(first, len(self.prompts))])
+        return joined([answers[slot] for slot in range(first, len(self.prompts))])
 
     def close(self, slot: int) -> int:
         """Ends a slot: the last one takes its place. Returns the number that the last one had."""
@@ -141,8 +158,7 @@ class Session:
             turn = self.cache.turn([slots[index] * self.width for index in chosen], [len(rests[i]) for i in chosen])
             answer = self._run(batch, turn, batch.starts[1:] - 1)
             for place, index in enumerate(chosen):
-                hidden = None if answer.hidden is None else [answer.hidden[place]]
-                answers[slots[index]] = Answer(answer.logits[place : place + 1], hidden)
+                answers[slots[index]] = answer.chosen([place])
 
     # ── steps ────────────────────────────────────────────────────────────────
 
@@ -197,9 +213,3 @@ def common_beginning(first: list[int], second: list[int]) -> int:
     if first[:length] == second[:length]:
         return length
     return next(index for index in range(length) if first[index] != second[index])
-
-
-def _joined(answers: Sequence[Answer]) -> Answer:
-    logits = np.concatenate([answer.logits for answer in answers])
-    hidden = [states for answer in answers for states in answer.hidden or ()]
-    return Answer(logits, hidden or None)
