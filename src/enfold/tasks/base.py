@@ -79,13 +79,17 @@ class Task:
 
     name: ClassVar[str]
     head: ClassVar[HeadKind]
+    other_heads: ClassVar[tuple[HeadKind, ...]] = ()
+    """Heads that will do as well."""
+    long: ClassVar[Long] = "window"
+    """What becomes of long texts where nobody says."""
     want: ClassVar[Want] = "all"
     """The files of a model that the task needs."""
 
     def __init__(self, model: PreTrainedModel, tokenizer: Tokenizer, options: Options | None = None) -> None:
         self.model = model
         self.tokenizer = tokenizer
-        self.options = options or Options()
+        self.options = options or Options(long=self.long)
         self._require_head()
         if len(tokenizer) > model.arch.vocab_size:
             raise TaskError(
@@ -97,9 +101,10 @@ class Task:
         """An encoder task reads hidden states alone: any model will do, whatever its head and its training."""
         if self.head == "encoder":
             return
-        if self.model.kind != self.head:
+        heads = (self.head, *self.other_heads)
+        if self.model.kind not in heads:
             raise TaskError(
-                f"{self.name} needs a model with a {self.head} head, got a {self.model.blueprint.class_name}"
+                f"{self.name} needs a model with a {' or '.join(heads)} head, got a {self.model.blueprint.class_name}"
             )
         self.model.require_trained()
 
@@ -112,6 +117,10 @@ class Task:
         """Writes model and tokenizer into one folder."""
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(Path(folder))
+
+    def adopt(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Takes call options that hold from now on into the task itself; returns those that each call needs anew."""
+        return dict(options)
 
     def encode_texts(
         self,

