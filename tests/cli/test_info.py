@@ -10,13 +10,14 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from enfold.auto import load_model
+from enfold.cli.inspection import inspect_folder
 from enfold.config import UNTRAINED_KEY
 from enfold.errors import EnfoldError
 from enfold.heads import HeadKind
 from enfold.model import PreTrainedModel
 from tests.cli.conftest import Invoke
 from tests.cli.tiny import tiny_bert
-from tests.support import minilm
+from tests.support import minilm, smollm2
 
 COMMIT = "0123456789abcdef" * 2 + "01234567"
 
@@ -146,7 +147,7 @@ def _unknown_module(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "problems"),
     [
-        (_no_config, ["config.json, the model's configuration, can't be read"]),
+        (_no_config, ["has no config.json: a model folder has config.json, weights and tokenizer files"]),
         (_broken_config, ["isn't valid JSON at line 1"]),
         (_unknown_type, ["model_type is 'brett' (did you mean bert"]),
         (_wrong_sizes, ["hidden_size 10 is not a multiple of the number of attention heads 3"]),
@@ -235,3 +236,10 @@ def test_a_hub_model_without_its_weights_is_no_problem(
     assert (report["source"]["name"], report["source"]["version"]) == ("org/tiny", COMMIT)
     assert "checkpoint" not in report and report["problems"] == []
     assert report["memory"]["float32"] > 0
+
+
+def test_a_gguf_file_is_known_like_any_model() -> None:
+    report: Any = inspect_folder(smollm2(), "smollm2")
+    assert report["problems"] == []
+    assert report["checkpoint"]["types"] == {"Q4_1": 210, "float32": 61, "Q8_0": 1}
+    assert report["heads"]["in_checkpoint"] == {"causal-lm": "LlamaForCausalLM"}

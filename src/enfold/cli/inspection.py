@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from enfold.arch import Architecture, Disentangled, LearnedPositions, Rotary
+from enfold.auto import read_config
 from enfold.blueprint import Blueprint
 from enfold.checkpoint.arrange import stored_shape
-from enfold.checkpoint.files import Weights, open_weights, read_json
+from enfold.checkpoint.files import Weights, open_weights
 from enfold.checkpoint.load import clashes
 from enfold.checkpoint.modules import Dense, Normalize, read_modules
 from enfold.checkpoint.names import canonical, is_known, locate
 from enfold.checkpoint.sources import describe
 from enfold.config import UNTRAINED_KEY, Config
 from enfold.errors import EnfoldError
-from enfold.families import Family, config_of
+from enfold.families import Family
 from enfold.heads import HeadKind
 from enfold.leaves import Leaf, Linear, Shape, parameter_count, tensor_shapes
 from enfold.tokenization import Tokenizer
@@ -28,6 +29,7 @@ Report = dict[str, dict[str, Any] | list[str]]
 T = TypeVar("T")
 
 _NO_LIMIT = 10**9
+_PLACES = {"after": "after each sublayer", "before": "before each sublayer", "parallel": "before a parallel block"}
 _SCALE_BYTES = 4
 
 
@@ -52,7 +54,7 @@ def inspect_folder(folder: Path, given: str, *, weights: bool = True) -> Report:
             problems.append(str(error))
             return None
 
-    config = attempt(lambda: config_of(read_json(folder / "config.json", "the model's configuration")))
+    config = attempt(lambda: read_config(folder))
     blueprint = attempt(lambda: Blueprint.of(config, "encoder")) if config else None
     stored = attempt(lambda: open_weights(folder)) if weights else None
     report: Report = {"source": _source(folder, given)}
@@ -96,13 +98,13 @@ def _architecture(blueprint: Blueprint) -> dict[str, Any]:
     section = {
         "family": config.model_type,
         "class": (config.get("architectures") or [None])[0],
-        "layers": arch.num_layers,
+        "layers": f"{arch.encoder.num_layers} + {arch.num_layers}" if arch.encoder else arch.num_layers,
         "hidden_size": arch.hidden_size,
-        "heads": arch.num_heads,
+        "heads": arch.num_heads if arch.kv_heads == arch.num_heads else f"{arch.num_heads} on {arch.kv_heads} of keys",
         "head_size": arch.head_size,
         "feed_forward": arch.intermediate_size,
-        "activation": arch.activation,
-        "norm": f"{arch.norm_placement} each sublayer",
+        "activation": f"{arch.activation}, gated" if arch.gated else arch.activation,
+        "norm": f"{arch.norm}, {_PLACES[arch.norm_placement]}",
         "positions": _positions(arch),
         "limit": arch.max_length,
         "vocabulary": arch.vocab_size,
@@ -129,7 +131,8 @@ def _positions(arch: Architecture) -> str:
 
 
 def _checkpoint(stored: Weights) -> dict[str, Any]:
-    counts = Counter(view.dtype for view in stored.values())
+    blocks = (getattr(view, "blocks", None) for view in stored.values())
+    counts = Counter(kind.name if kind else view.dtype for kind, view in zip(blocks, stored.values(), strict=True))
     return {
         "file": stored.path.name,
         "format": stored.format,
@@ -161,8 +164,9 @@ class Contents:
         for kind, head in self._family.heads.items():
             blueprint = Blueprint.of(self._config, kind)
             own = {name: shape for name, shape in _names(blueprint).items() if name not in wanted}
+            writes = any(branch.outputs == "vocabulary" for branch in head.branches) and encoder.arch.causal
             if (
-                not own
+                (not own and not writes)
                 or not own.keys() <= shapes.keys()
                 or (saved and any(clashes(branch, self._family.heads[saved]) for branch in head.branches))
             ):
