@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from enfold.engines.cpu import kernels, threads
-from enfold.engines.cpu.threads import in_parallel
 from enfold.engines.torch.leaves import ACTIVATIONS
+from enfold.threads import in_parallel
 
 
 @pytest.fixture(autouse=True)

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from enfold.generation.rows import Scores
 from enfold.generation.sampling import choose_distinct
+from enfold.threads import in_parallel
 
 __all__ = ["Best", "best", "drawn", "normalize"]
 
-_BLOCK = 128
+_BLOCK = 256
 
 Totals = NDArray[np.float32]
 
@@ -36,11 +37,15 @@ class Best(NamedTuple):
 
 def normalize(scores: Scores) -> Scores:
     """Log-probabilities ``(R, V)``, written in place; NaN for a row that has NaN, or infinity."""
-    weights = np.empty(scores.shape[1], np.float32)
-    with np.errstate(invalid="ignore"):  # NaN is for whoever chooses to refuse
-        for row in scores:
-            row -= row.max()
-            row -= np.log(np.exp(row, out=weights).sum())
+
+    def part(first: int, last: int) -> None:
+        weights = np.empty(scores.shape[1], np.float32)
+        with np.errstate(invalid="ignore"):  # NaN is for whoever chooses to refuse
+            for row in scores[first:last]:
+                row -= row.max()
+                row -= np.log(np.exp(row, out=weights).sum())
+
+    in_parallel(part, len(scores), grain=8)
     return scores
 
 

@@ -12,10 +12,10 @@ from enfold.arch import RelativeBias, Rotary
 from enfold.cache import Kept, Reading, Store
 from enfold.engines.cpu import kernels
 from enfold.engines.cpu.leaves import Floats, Weights, make_linear_leaf
-from enfold.engines.cpu.threads import in_parallel
 from enfold.packing import Packed
 from enfold.positions import depends_on_length, rotary_table
 from enfold.relative import HIDDEN, bias_rows, relative_rows
+from enfold.threads import in_parallel
 
 __all__ = ["make_leaf"]
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from enfold.arch import Activation
-from enfold.engines.cpu.threads import in_parallel
+from enfold.threads import in_parallel
 
 __all__ = ["ACTIVATIONS", "gelu", "gelu_tanh", "layer_norm", "rms_norm", "softmax"]
 

@@ -18,10 +18,10 @@ from enfold.checkpoint.load import Loaded
 from enfold.engines.cpu import ops
 from enfold.engines.cpu.attention import make_leaf
 from enfold.engines.cpu.leaves import Node
-from enfold.engines.cpu.threads import available_cores, side_by_side
 from enfold.leaves import tensor_shapes
 from enfold.model import PreTrainedModel, initial_values, table_of
 from enfold.packing import Packed, share_out
+from enfold.threads import available_cores, side_by_side
 
 __all__ = ["CpuModel"]
 

@@ -1,4 +1,4 @@
-"""How the CPU engine uses cores: a small pool, and matrix products of one thread inside its shares.
+"""How arithmetic in numpy uses cores: a small pool, and matrix products of one thread inside its shares.
 
 A batch of several sequences is cut into shares that run the whole forward pass side by side. Threads inside each
 matrix product would meet at a barrier every few milliseconds instead, and wait there for whichever core is busy.
