@@ -44,6 +44,17 @@ def test_goes_with_every_way_of_choosing() -> None:
         assert not np.array_equal(guided, model.generate(prompts[:1], seed=1, max_new_tokens=10, **way))
 
 
+def test_each_text_has_its_own_negative_prompt() -> None:
+    model = writer("llama", "cpu")
+    given = [[5, 9, 30, 12, 41], [7, 8], [9, 10, 11]]
+    negatives = [[20], [21, 22], [23, 24, 25]]
+    options: dict[str, Any] = {"guidance_scale": 3.0, "max_new_tokens": 8, "min_new_tokens": 8}
+    together = model.generate(given, negative_prompt_ids=negatives, **options).tolist()
+    for row, prompt, negative in zip(together, given, negatives, strict=True):
+        alone = model.generate([prompt], negative_prompt_ids=[negative], **options)[0].tolist()
+        assert row[: len(alone)] == alone
+
+
 def test_texts_may_come_and_go() -> None:
     model = writer("llama", "cpu")
     prompts = PROMPTS.tolist() * 2

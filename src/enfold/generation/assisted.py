@@ -46,7 +46,7 @@ def write_assisted(
     """
     for request in requests:
         text = recipe.text(request)
-        answer = session.open([text.tokens], None if request.source is None else [request.source])
+        answer = session.open([text.tokens], None if request.source is None else [request.source], [request.negative])
         drafts, draft = drafter(), Draft()
         while True:
             before = len(text.tokens)

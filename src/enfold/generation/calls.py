@@ -21,7 +21,7 @@ from enfold.generation.guidance import GuidedSession, check_guidance
 from enfold.generation.loop import Event, Request, Result, Strategy, write
 from enfold.generation.recipe import Recipe
 from enfold.generation.rules import contradictions, mode
-from enfold.generation.sampling import generators
+from enfold.generation.sampling import generator
 from enfold.generation.select import Select
 from enfold.generation.session import Session
 from enfold.model import PreTrainedModel
@@ -48,7 +48,6 @@ class Call:
         given: (B, S) ids as the caller gave them, which a decoder-only model's results begin with; or None.
         recipe: the options made ready.
         assistant: a model that drafts, or None.
-        negative: for each input, the prompt that guidance leads away from, or None.
     """
 
     model: PreTrainedModel
@@ -57,7 +56,6 @@ class Call:
     given: Any
     recipe: Recipe
     assistant: PreTrainedModel | None = None
-    negative: list[list[int]] | None = None
 
     @classmethod
     def of(
@@ -93,6 +91,8 @@ class Call:
             negative = rows_of_ids(model, negative_prompt_ids, negative_prompt_attention_mask, "negative_prompt_ids")[0]
         check_guidance(model, config, rows, negative)
         requests = list(requests_of(model, config, rows, starts))
+        for request in requests:
+            request.negative = negative[request.index] if negative else None
         if assistant_model is not None:
             check_assistant(model, assistant_model)
         recipe = Recipe.of(
@@ -103,7 +103,7 @@ class Call:
             own_criteria=stopping_criteria or (),
             prefix_allowed_tokens_fn=prefix_allowed_tokens_fn,
         )
-        return cls(model, config, requests, given, recipe, assistant_model, negative)
+        return cls(model, config, requests, given, recipe, assistant_model)
 
     def events(self, slots: int | None = None, requests: Iterable[Request] | None = None) -> Iterator[Event]:
         """Writes; the news as they come."""
@@ -123,8 +123,7 @@ def session_of(call: Call, width: int = 1, wants_hidden: bool = False) -> Sessio
     scale = call.config.guidance_scale
     if scale is None or scale == 1:
         return Session(call.model, width=width, wants_hidden=wants_hidden)
-    negatives = None if call.negative is None else [call.negative[request.index] for request in call.requests]
-    return GuidedSession(call.model, scale, negatives, width=width, wants_hidden=wants_hidden)
+    return GuidedSession(call.model, scale, width=width, wants_hidden=wants_hidden)
 
 
 def strategy_of(call: Call) -> Strategy:
@@ -211,22 +210,27 @@ def rows_of_ids(model: PreTrainedModel, ids: Any, mask: Any, name: str) -> tuple
 
 
 def requests_of(
-    model: PreTrainedModel, config: GenerationConfig, rows: Sequence[list[int]], starts: Sequence[list[int]] | None
+    model: PreTrainedModel,
+    config: GenerationConfig,
+    rows: Sequence[list[int]],
+    starts: Sequence[list[int]] | None,
+    first: int = 0,
 ) -> Iterator[Request]:
-    """One request for each text: several for an input of which several texts are sampled."""
+    """One request for each text: several for an input of which several texts are sampled.
+
+    ``first`` is the first row's number among all inputs: with a seed, that decides what is drawn for it.
+    """
     copies = copies_of(config)
-    draws = generators(config.seed, len(rows) * copies)
-    for index, row in enumerate(rows):
+    for index, row in enumerate(rows, first):
+        prompt, source = row, None
+        if model.arch.encoder is not None:
+            start = _decoder_start(config, index - first)
+            given = starts[index - first] if starts else []
+            prompt, source = given if given[:1] == [start] else [start, *given], row
+            _check_source(model, row)
+        _check_room(model, config, prompt)
         for number in range(copies):
-            generator = draws[index * copies + number]
-            if model.arch.encoder is None:
-                _check_room(model, config, row)
-                yield Request(index, row, None, generator, number)
-            else:
-                start = _decoder_start(config)
-                given = starts[index] if starts else []
-                prompt = given if given[:1] == [start] else [start, *given]
-                yield Request(index, prompt, row, generator, number)
+            yield Request(index, prompt, source, generator(config.seed, index * copies + number), number)
 
 
 def copies_of(config: GenerationConfig) -> int:
@@ -234,23 +238,43 @@ def copies_of(config: GenerationConfig) -> int:
     return int(config.num_return_sequences) if config.do_sample and config.num_beams == 1 else 1
 
 
-def _check_room(model: PreTrainedModel, config: GenerationConfig, row: list[int]) -> None:
-    """Raises InputError where a prompt leaves no room for a new token."""
-    limit = model.arch.max_length
-    if model.arch.positions is not None and len(row) >= limit:
+def _check_room(model: PreTrainedModel, config: GenerationConfig, prompt: list[int]) -> None:
+    """Raises InputError where a prompt leaves no room for the new tokens that are asked for."""
+    limit = model.arch.max_length if model.arch.positions is not None else None
+    if limit is not None and len(prompt) >= limit:
         raise InputError(
-            f"the prompt has {len(row)} tokens, and this model reads {limit}, new ones included: shorten it "
+            f"the prompt has {len(prompt)} tokens, and this model reads {limit}, new ones included: shorten it "
             "(truncation=True, max_length=… of the tokenizer), or use a pipeline, whose long='truncate' does it"
         )
-    if len(row) >= config.length_limit(len(row)):
+    wanted = config.length_limit(len(prompt), limit)
+    if len(prompt) >= wanted:
         raise InputError(
-            f"the prompt has {len(row)} tokens, and max_length is {config.max_length}, prompt included: "
+            f"the prompt has {len(prompt)} tokens, and max_length is {config.max_length}, prompt included: "
             "say how many tokens to write with max_new_tokens"
+        )
+    if limit is not None and wanted > limit:
+        raise InputError(
+            f"the prompt's {len(prompt)} tokens and {wanted - len(prompt)} new ones are {wanted}, and this model reads "
+            f"{limit}: shorten the prompt, or ask for at most max_new_tokens={limit - len(prompt)}"
         )
 
 
-def _decoder_start(config: GenerationConfig) -> int:
+def _check_source(model: PreTrainedModel, source: list[int]) -> None:
+    """Raises InputError where an encoder has no positions for so many tokens."""
+    encoder = model.arch.encoder
+    if encoder is not None and encoder.positions is not None and len(source) > encoder.max_length:
+        raise InputError(
+            f"the input has {len(source)} tokens, and this model's encoder reads {encoder.max_length}: shorten it "
+            "(truncation=True, max_length=… of the tokenizer), or use a pipeline, whose long='truncate' does it"
+        )
+
+
+def _decoder_start(config: GenerationConfig, row: int) -> int:
     start = config.decoder_start_token_id if config.decoder_start_token_id is not None else config.bos_token_id
+    if isinstance(start, list):
+        if row >= len(start):
+            raise InputError(f"decoder_start_token_id has {len(start)} tokens: give one, or one for each input")
+        start = start[row]
     if start is None:
         raise InputError("nothing says what the decoder begins with: give decoder_start_token_id")
     return int(start)
@@ -366,11 +390,7 @@ def generate_many(
     def requests() -> Iterator[Request]:
         for index, prompt in enumerate(prompts):
             rows, _ = rows_of_ids(model, [list(prompt)], None, f"prompt {index}")
-            for request in requests_of(
-                model, config.updated(seed=None if config.seed is None else config.seed + index), rows, None
-            ):
-                request.index = index
-                yield request
+            yield from requests_of(model, config, rows, None, first=index)
 
     finished: dict[int, list[Numbered]] = {}
     for event in call.events(max(1, batch_size), requests()):

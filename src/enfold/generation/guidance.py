@@ -16,11 +16,11 @@ __all__ = ["GuidedSession", "check_guidance"]
 class GuidedSession(Session):
     """Slots whose answers lead away from what the model says to the same text after a negative prompt.
 
+    That prompt is the last token of the text's own where :meth:`open` is not told another.
+
     Args:
         model: with a language-model head.
         scale: how far; 1 is where the model is by itself.
-        negatives: the prompts to lead away from, in the order in which texts are opened; by default the last token of
-            each text's own.
         width: rows of a slot.
         wants_hidden: whether answers carry hidden states, which are those of the text's own prompt.
     """
@@ -29,19 +29,23 @@ class GuidedSession(Session):
         self,
         model: PreTrainedModel,
         scale: float,
-        negatives: Sequence[list[int]] | None = None,
         *,
         width: int = 1,
         wants_hidden: bool = False,
     ) -> None:
         super().__init__(model, width=width, wants_hidden=wants_hidden)
         self._scale = scale
-        self._negatives = None if negatives is None else iter(negatives)
         self._other = Session(model, width=width)
 
-    def open(self, prompts: Sequence[list[int]], sources: Sequence[list[int]] | None = None) -> Answer:
-        negatives = [prompt[-1:] if self._negatives is None else next(self._negatives) for prompt in prompts]
-        return self._guided(super().open(prompts, sources), self._other.open(negatives))
+    def open(
+        self,
+        prompts: Sequence[list[int]],
+        sources: Sequence[list[int]] | None = None,
+        negatives: Sequence[list[int] | None] | None = None,
+    ) -> Answer:
+        given = negatives or [None] * len(prompts)
+        others = [prompt[-1:] if other is None else other for prompt, other in zip(prompts, given, strict=True)]
+        return self._guided(super().open(prompts, sources), self._other.open(others))
 
     def close(self, slot: int) -> int:
         self._other.close(slot)

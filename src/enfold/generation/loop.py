@@ -29,6 +29,7 @@ class Request:
         source: the encoder's tokens, for an encoder-decoder model.
         generator: draws its random numbers, so that they don't depend on other texts.
         number: which of the input's several texts (``num_return_sequences``) this is.
+        negative: the prompt that guidance leads away from, instead of the prompt's last token.
     """
 
     index: int
@@ -36,6 +37,7 @@ class Request:
     source: list[int] | None = None
     generator: np.random.Generator | None = None
     number: int = 0
+    negative: list[int] | None = None
 
 
 @dataclass
@@ -155,7 +157,8 @@ def write(session: Session, strategy: Strategy, requests: Iterable[Request], *, 
         if joining:
             joining.sort(key=lambda each: (len(each.source or ()), len(each.prompt)))  # neighbours are read together
             sources = [each.source for each in joining if each.source is not None]
-            first = session.open([each.prompt for each in joining], sources or None).repeated(width)
+            negatives = [each.negative for each in joining]
+            first = session.open([each.prompt for each in joining], sources or None, negatives).repeated(width)
             answer = first if answer is None else answer.followed_by(first)
             writings += [strategy.begin(each) for each in joining]
         if not writings or answer is None:

@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 from enfold.errors import InputError
 from enfold.generation.rows import Scores
 
-__all__ = ["choose", "choose_distinct", "generators"]
+__all__ = ["choose", "choose_distinct", "generator"]
 
 
-def generators(seed: int | None, count: int) -> list[np.random.Generator]:
-    """Independent generators, the i-th the same for a seed whatever their count; None: from the system's entropy."""
-    sequence = np.random.SeedSequence(seed)
-    return [np.random.default_rng(child) for child in sequence.spawn(count)]
+def generator(seed: int | None, place: int) -> np.random.Generator:
+    """What draws for the text at a place: its own, whatever other texts there are; seed None: from the system."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(place,)))
 
 
 def choose(scores: Scores, generators: Sequence[np.random.Generator]) -> NDArray[np.int64]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from enfold.generation.logits import apply
 from enfold.generation.loop import Move, Request, Text, rows_of
 from enfold.generation.recipe import Recipe
@@ -32,11 +30,11 @@ class Select:
         recipe = self._recipe
         raw = recipe.raw(answer)
         scores = apply(recipe.processors, answer.logits, rows_of(writings))
+        recipe.check(scores.max(axis=1), writings)
         if recipe.config.do_sample:
             chosen = choose(scores, [writing.request.generator or recipe.generator for writing in writings])
         else:
             chosen = scores.argmax(axis=1)
-        recipe.check(scores[np.arange(len(scores)), chosen], writings)
         for index, (writing, token) in enumerate(zip(writings, chosen.tolist(), strict=True)):
             writing.tokens.append(token)
             writing.record(raw[index], scores[index])

@@ -89,12 +89,18 @@ class Session:
 
     # ── texts come and go ────────────────────────────────────────────────────
 
-    def open(self, prompts: Sequence[list[int]], sources: Sequence[list[int]] | None = None) -> Answer:
+    def open(
+        self,
+        prompts: Sequence[list[int]],
+        sources: Sequence[list[int]] | None = None,
+        negatives: Sequence[list[int] | None] | None = None,
+    ) -> Answer:
         """New slots after the others; the answer has one row for each.
 
         Args:
             prompts: tokens that the text begins with, at least one each.
             sources: the encoder's tokens of each, for an encoder-decoder model.
+            negatives: prompts to lead away from, for :class:`enfold.generation.guidance.GuidedSession` alone.
         """
         if sources is not None:
             self._read(sources)
@@ -139,7 +145,8 @@ class Session:
         """Which new slots are computed whole, and which begin as another slot: slot → (that slot, tokens in common)."""
         whole: list[int] = []
         sharing: dict[int, tuple[int, int]] = {}
-        for slot in range(first, len(self.prompts)):
+        # the longest first: the others find the most in common with it
+        for slot in sorted(range(first, len(self.prompts)), key=lambda slot: -len(self.prompts[slot])):
             prompt = self.prompts[slot]
             candidates = [*range(first), *whole] if share and len(prompt) > _LEAST_SHARED else []
             common = [(common_beginning(self.prompts[other], prompt), other) for other in candidates]
