@@ -1,0 +1,135 @@
+"""A conversation with a model: what was said, and what of it the model need not read again."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from typing import Any
+
+from enfold.cli.writing import Tally, Writer, say
+from enfold.errors import InputError
+from enfold.generation.calls import Call, strategy_of
+from enfold.generation.config import mode
+from enfold.generation.loop import Event, write
+from enfold.generation.session import Answer, Session
+
+__all__ = ["Conversation", "Memory"]
+
+
+class Memory(Session):
+    """A session of one text after another: each begins where the one before has the same tokens."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(model)
+        self.cache.add()
+        self._held: list[int] = []
+        self.kept = 0
+
+    def open(self, prompts: Sequence[list[int]], sources: Sequence[list[int]] | None = None) -> Answer:
+        """Reads what is new of the prompt, at least its last token."""
+        (prompt,) = prompts
+        pairs = enumerate(zip(self._held, prompt[:-1], strict=False))
+        self.kept = next((place for place, (old, new) in pairs if old != new), min(len(self._held), len(prompt) - 1))
+        self.cache.truncate(0, self.kept)
+        self.prompts, self._held = [prompt], prompt[: self.kept]
+        answers: dict[int, Answer] = {}
+        self._prefill([0], [self.kept], answers)
+        self._held = list(prompt)
+        return answers[0]
+
+    def step(self, tokens: Sequence[int]) -> Answer:
+        """One more token."""
+        answer = super().step(tokens)
+        self._held += tokens
+        return answer
+
+    def close(self, slot: int) -> int:
+        """Ends the text, and keeps what was read of it."""
+        return slot
+
+
+class Conversation:
+    """Questions and answers, and a system message before them.
+
+    Args:
+        writer: who answers.
+        generation: options of generation.
+        system: what the model is told before everything, or "".
+
+    Attributes:
+        messages: questions and answers, as chat templates take them.
+    """
+
+    def __init__(self, writer: Writer, generation: Mapping[str, Any], system: str = "") -> None:
+        self.writer, self.system = writer, system
+        self.messages: list[dict[str, str]] = []
+        self._generation = generation
+        self._memory: Memory | None = None
+
+    @property
+    def whole(self) -> list[dict[str, str]]:
+        """The messages with the system's before them."""
+        return [*([{"role": "system", "content": self.system}] if self.system else []), *self.messages]
+
+    def clear(self) -> None:
+        """Forgets what was said; the system message stays."""
+        self.messages.clear()
+
+    def ask(self, question: str, tally: Tally) -> Generator[str, None, None]:
+        """The answer as it is written. What there is of one that is stopped (by closing, by Ctrl-C) is remembered.
+
+        Raises:
+            InputError: a question over the model's limit, a conversation that its template refuses, wrong options.
+        """
+        self.messages.append({"role": "user", "content": question})
+        answer = ""
+        try:
+            ids = self._fitting()
+            call = self.writer.call(ids, self.writer.sized(self._generation, len(ids)))
+            for piece in self.writer.pieces(call, self._events(call, tally), tally):
+                answer += piece
+                yield piece
+        except KeyboardInterrupt:
+            self._memory = None  # it came in the middle of a pass: what is in the cache is uncertain
+            raise
+        finally:
+            if answer.strip():
+                self.messages.append({"role": "assistant", "content": answer})
+            else:
+                self.messages.pop()
+
+    def _events(self, call: Call, tally: Tally) -> Iterator[Event]:
+        if mode(call.config) not in ("greedy", "sample"):
+            yield from call.events()
+            return
+        self._memory = self._memory or Memory(self.writer.model)
+        for event in write(self._memory, strategy_of(call), call.requests, slots=1):
+            tally.kept = self._memory.kept
+            yield event
+
+    def _fitting(self) -> list[int]:
+        """The conversation as tokens with room for an answer; the oldest questions leave it where it is too long."""
+        room = self.writer.limit // 4
+        asked = self._generation.get("max_new_tokens")
+        most = self.writer.limit - min(room, asked if isinstance(asked, int) else room)
+        ids = self._ids()
+        dropped = 0
+        while len(ids) > most and len(self.messages) > 1:
+            following = (place for place, each in enumerate(self.messages) if place and each["role"] == "user")
+            place = next(following)
+            del self.messages[:place]
+            dropped += place
+            ids = self._ids()
+        if len(ids) > most:
+            raise InputError(
+                f"the question has {len(ids):,} tokens with what the chat template adds, and the model reads "
+                f"{self.writer.limit:,}, its answer included: ask for less at once"
+            )
+        if dropped:
+            say(f"the conversation is over the model's {self.writer.limit:,} tokens: it forgot {dropped} old messages")
+        return ids
+
+    def _ids(self) -> list[int]:
+        ids: list[int] = self.writer.tokenizer.apply_chat_template(
+            self.whole, add_generation_prompt=True, return_dict=False
+        )
+        return ids
