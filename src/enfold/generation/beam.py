@@ -156,7 +156,8 @@ class Beam:
     def _results(self, writing: BeamText) -> list[Result]:
         """The best finished hypotheses; where there are too few, texts without a token of their own."""
         nothing = Hypothesis(_NO_TEXT, writing.request.prompt, [])
-        found = [*writing.finished, *[nothing] * self._rules.wanted][: self._rules.wanted]
+        spare = [each for group in writing.groups for each in group.spare]
+        found = [*writing.finished, *spare, *[nothing] * self._rules.wanted][: self._rules.wanted]
         results = [Result(each.tokens, each.score, {"beam_indices": each.path}) for each in found]
         results[0].steps |= {name: writing.records(name) for name in self._recipe.kept}
         return results

@@ -36,10 +36,9 @@ class ConstrainedGroup(OpenGroup):
 
     def step(self, candidates: Sequence[Candidate], ended: Sequence[bool], scores: Scores) -> list[Candidate]:
         picks = super().step(candidates, ended, scores)
-        if not picks and len(self.finished) < self.rules.wanted:  # all that is left ends, and fulfils too little
-            for candidate in candidates:
-                if not self.accepts(candidate):
-                    self.finish(candidate.score, candidate.tokens, candidate.path)
+        if not picks:  # all that is left ends here, be it too early
+            short = [candidate for candidate in candidates if not self.accepts(candidate)]
+            self.spare = [self.hypothesis(each.score, each.tokens, each.path) for each in short]
         return picks
 
     def accepts(self, candidate: Candidate) -> bool:

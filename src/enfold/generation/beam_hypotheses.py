@@ -11,7 +11,6 @@ import numpy as np
 from enfold.generation.loop import Request
 from enfold.generation.recipe import Recipe
 from enfold.generation.rows import Scores
-from enfold.generation.stop import MaxLength
 
 __all__ = ["BeamText", "Candidate", "Group", "Hypothesis", "Rules"]
 
@@ -74,7 +73,7 @@ class Rules:
             wanted=config.num_return_sequences,
             length_penalty=config.length_penalty,
             early_stopping=config.early_stopping,
-            limit=next(each.limit for each in recipe.criteria if isinstance(each, MaxLength)),
+            limit=recipe.limit,
             ends=config.eos_token_ids,
         )
 
@@ -92,6 +91,7 @@ class Group:
         paths: where each of them came through; see :class:`Candidate`.
         scores: (width,) the rows' scores; ``-inf`` for those that don't count.
         finished: the best first.
+        spare: finished texts that fall short of a demand, for where there are too few others.
         over: whether nothing is looked for any more.
         steps: records of each step by name, (width, V) each.
     """
@@ -103,6 +103,7 @@ class Group:
         self.scores = np.full(rules.width, -np.inf, np.float32)
         self.scores[0] = 0  # the rows are equal at first
         self.finished: list[Hypothesis] = []
+        self.spare: list[Hypothesis] = []
         self.over = False
         self.steps: dict[str, list[Scores]] = {}
 
@@ -117,10 +118,13 @@ class Group:
 
     def finish(self, score: float, tokens: list[int], path: list[int]) -> None:
         """Keeps a finished hypothesis if it is among the best."""
-        score /= len(path) ** self.rules.length_penalty
-        self.finished.append(Hypothesis(score, tokens, path))
+        self.finished.append(self.hypothesis(score, tokens, path))
         self.finished.sort(key=lambda each: -each.score)
         del self.finished[self.rules.width :]
+
+    def hypothesis(self, score: float, tokens: list[int], path: list[int]) -> Hypothesis:
+        """A text with the score that it has when it's finished."""
+        return Hypothesis(score / len(path) ** self.rules.length_penalty, tokens, path)
 
     def improvable(self, candidate: Candidate) -> bool:
         """Whether a candidate may still become better than what is finished, if its score stays what it is."""
