@@ -6,12 +6,12 @@ import re
 
 __all__ = ["fill_spans", "read_spans", "sentinels_of"]
 
-_SENTINEL = re.compile(r"<extra_id_(\d{1,4})>")
+_SENTINEL = re.compile(r"(<extra_id_\d{1,4}>)")
 
 
 def sentinels_of(text: str) -> list[str]:
     """The sentinels of a text, in their order."""
-    return [match[0] for match in _SENTINEL.finditer(text)]
+    return _SENTINEL.findall(text)
 
 
 def read_spans(generated: str) -> dict[str, str]:
@@ -20,12 +20,10 @@ def read_spans(generated: str) -> dict[str, str]:
     >>> read_spans("<extra_id_0> cute dog<extra_id_1> the<extra_id_2></s>")
     {'<extra_id_0>': 'cute dog', '<extra_id_1>': 'the', '<extra_id_2>': ''}
     """
-    begins = list(_SENTINEL.finditer(generated))
-    ends = [match.start() for match in begins[1:]] + [len(generated)]
+    _, *parts = _SENTINEL.split(generated)
     spans: dict[str, str] = {}
-    for match, end in zip(begins, ends, strict=True):
-        span = re.sub(r"</s>|<pad>", "", generated[match.end() : end]).strip()
-        spans.setdefault(match[0], span)
+    for sentinel, span in zip(parts[::2], parts[1::2], strict=True):
+        spans.setdefault(sentinel, re.sub(r"</s>|<pad>", "", span).strip())
     return spans
 
 

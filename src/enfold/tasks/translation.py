@@ -43,7 +43,7 @@ class Translation(Writing):
 
     Records and usual options are those of the reference's last 4.x release. Unlike there, each line or paragraph is
     translated by itself, since models read line ends as spaces; and sentence by sentence where it is over the model's
-    limit, or over half of what may be written, so that no sentence is lost.
+    limit, or over half of what is usually written, so that no sentence is lost.
     """
 
     name = "translation"
@@ -100,14 +100,19 @@ class Translation(Writing):
             stream=stream,
         )
 
+        lengths = {"max_length", "max_new_tokens"}
+        room = self.max_length
+        if not lengths & {*self._fixed, *generation_options}:  # whoever gives a length wants no other
+            room = min(room, _most(ask) // 2)
+
         def script(text: str) -> Script[list[dict[str, Any]]]:
-            parts, rest = self._parts(text, direction, ask)
+            parts, rest = self._parts(text, direction, room)
             written = yield [self._encoded(part.text, direction) for part in parts]
             self._warn(text, written, ask)
             return [self._record(parts, each, rest, ask) for each in zip(*written, strict=True)]
 
         def pieces(text: str) -> Iterator[str]:
-            return self._stream(*self._parts(text, direction, ask), direction, ask)
+            return self._stream(*self._parts(text, direction, room), direction, ask)
 
         return self.respond(inputs, ask, script, pieces)
 
@@ -166,7 +171,7 @@ class Translation(Writing):
 
     # ── texts ────────────────────────────────────────────────────────────────
 
-    def _parts(self, text: str, direction: _Direction, ask: Ask) -> tuple[list[Piece], str]:
+    def _parts(self, text: str, direction: _Direction, room: int) -> tuple[list[Piece], str]:
         """What is translated at once, with what stands before each, and what follows the last."""
         found, rest = blocks(text)
         if not found:  # nothing but numbers or signs: the model may know better
@@ -177,7 +182,7 @@ class Translation(Writing):
             count = len(self._encoded(whole.text, direction, cut=False))
             if count > self.max_length and self.options.long == "error":
                 raise self.too_long(count, block.text, self.max_length)
-            if self.options.long == "window" and count > min(self.max_length, self._most(ask) // 2):
+            if self.options.long == "window" and count > room:
                 parts += self._sentences(block, direction)
             else:
                 parts.append(whole)
@@ -216,22 +221,24 @@ class Translation(Writing):
 
     def _warn(self, text: str, written: Sequence[Sequence[Result]], ask: Ask) -> None:
         """A translation that was stopped by its limit has lost something: it is said."""
-        stopped = sum(self._was_stopped(best, ask) for best, *_ in written)
+        stopped = sum(_was_stopped(best, ask) for best, *_ in written)
         if stopped:
             logger.warning(
                 "%d of %d parts of the translation of %r were stopped by the limit of their length, and may lack their "
                 "end: raise max_new_tokens (now %s)",
-                stopped, len(written), f"{text[:40]} …", self._most(ask),
+                stopped, len(written), f"{text[:40]} …", _most(ask),
             )  # fmt: skip
 
-    def _most(self, ask: Ask) -> int:
-        """Tokens that may be written of one part."""
-        return ask.config.length_limit(1) - 1
 
-    def _was_stopped(self, result: Result, ask: Ask) -> bool:
-        """Whether a text has all the tokens it may have; an end token says nothing where it is forced."""
-        ended = result.tokens[-1] in ask.config.eos_token_ids and ask.config.forced_eos_token_id is None
-        return len(result.tokens) > self._most(ask) and not ended
+def _most(ask: Ask) -> int:
+    """Tokens that may be written of one part."""
+    return ask.config.length_limit(1) - 1
+
+
+def _was_stopped(result: Result, ask: Ask) -> bool:
+    """Whether a text has all the tokens it may have; an end token says nothing where it is forced."""
+    ended = result.tokens[-1] in ask.config.eos_token_ids and ask.config.forced_eos_token_id is None
+    return len(result.tokens) > _most(ask) and not ended
 
 
 def _joined(parts: Sequence[Piece], written: Iterable[Iterable[str]], rest: str) -> Iterator[str]:
