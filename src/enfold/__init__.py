@@ -17,16 +17,33 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from enfold.config import Config
     from enfold.errors import EnfoldError
+    from enfold.generation.config import GenerationConfig
+    from enfold.generation.streamers import AsyncTextIteratorStreamer, TextIteratorStreamer, TextStreamer
     from enfold.tasks import pipeline
-    from enfold.tokenization import Tokenizer
+    from enfold.tokenization import IncrementalDecoder, Tokenizer
 
 __version__ = "0.1.0"
 
-__all__ = ["Config", "EnfoldError", "Tokenizer", "pipeline"]
+__all__ = [
+    "AsyncTextIteratorStreamer",
+    "Config",
+    "EnfoldError",
+    "GenerationConfig",
+    "IncrementalDecoder",
+    "TextIteratorStreamer",
+    "TextStreamer",
+    "Tokenizer",
+    "pipeline",
+]
 
 _HOMES = {
+    "AsyncTextIteratorStreamer": "enfold.generation.streamers",
     "Config": "enfold.config",
     "EnfoldError": "enfold.errors",
+    "GenerationConfig": "enfold.generation.config",
+    "IncrementalDecoder": "enfold.tokenization",
+    "TextIteratorStreamer": "enfold.generation.streamers",
+    "TextStreamer": "enfold.generation.streamers",
     "Tokenizer": "enfold.tokenization",
     "pipeline": "enfold.tasks",
 }

@@ -12,7 +12,7 @@ is drafted: a good draft only makes them faster. Texts are written one after ano
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,7 @@ def write_assisted(
     recipe: Recipe,
     requests: Iterable[Request],
     drafter: Callable[[], Drafter],
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     """Writes texts one after another.
 
     Args:

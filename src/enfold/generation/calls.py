@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
@@ -48,6 +48,7 @@ class Call:
         given: (B, S) ids as the caller gave them, which a decoder-only model's results begin with; or None.
         recipe: the options made ready.
         assistant: a model that drafts, or None.
+        streamer: told of tokens, or None.
     """
 
     model: PreTrainedModel
@@ -56,6 +57,7 @@ class Call:
     given: Any
     recipe: Recipe
     assistant: PreTrainedModel | None = None
+    streamer: Any = None
 
     @classmethod
     def of(
@@ -71,6 +73,7 @@ class Call:
         negative_prompt_attention_mask: Any = None,
         assistant_model: Any = None,
         tokenizer: Any = None,
+        streamer: Any = None,
         logits_processor: Iterable[Any] | None = None,
         stopping_criteria: Iterable[Any] | None = None,
         prefix_allowed_tokens_fn: Any = None,
@@ -95,22 +98,30 @@ class Call:
             request.negative = negative[request.index] if negative else None
         if assistant_model is not None:
             check_assistant(model, assistant_model)
+        criteria = [*(stopping_criteria or ())]
+        if streamer is not None:
+            if len(requests) != 1:
+                raise InputError(f"a streamer is told one text, not {len(requests)}: use generate_many for several")
+            if hasattr(streamer, "closed"):
+                criteria.append(lambda rows: streamer.closed)
         recipe = Recipe.of(
             model,
             config,
             tokenizer=tokenizer,
             own_processors=logits_processor or (),
-            own_criteria=stopping_criteria or (),
+            own_criteria=criteria,
             prefix_allowed_tokens_fn=prefix_allowed_tokens_fn,
         )
-        return cls(model, config, requests, given, recipe, assistant_model)
+        return cls(model, config, requests, given, recipe, assistant_model, streamer)
 
-    def events(self, slots: int | None = None, requests: Iterable[Request] | None = None) -> Iterator[Event]:
+    def events(
+        self, slots: int | None = None, requests: Iterable[Request] | None = None
+    ) -> Generator[Event, None, None]:
         """Writes; the news as they come."""
         return events(self, self.requests if requests is None else requests, slots or max(1, len(self.requests)))
 
 
-def events(call: Call, requests: Iterable[Request], slots: int) -> Iterator[Event]:
+def events(call: Call, requests: Iterable[Request], slots: int) -> Generator[Event, None, None]:
     """Runs the loop that the options ask for."""
     if mode(call.config, assistant=call.assistant is not None) == "assisted":
         return write_assisted(session_of(call), call.recipe, requests, lambda: drafter_of(call))
@@ -283,25 +294,25 @@ def _decoder_start(config: GenerationConfig, row: int) -> int:
 # ── results ──────────────────────────────────────────────────────────────────
 
 
-def generate(call: Call, streamer: Any = None) -> Any:
+def generate(call: Call) -> Any:
     """Writes all texts of a call and hands them back as arrays."""
-    call_head_is_trained(call.model)
+    call.model.require_trained()
+    streamer = call.streamer
+    if streamer is not None:
+        streamer.put(np.asarray([call.requests[0].prompt]))
     found: dict[int, list[Numbered]] = {}
     for event in call.events():
-        if streamer is not None:
-            _tell(streamer, event)
+        if streamer is not None and event.final:
+            streamer.put(np.asarray(event.final))
         if event.results is not None:
             found.setdefault(event.request.index, []).extend(_numbered(event))
+    if streamer is not None:
+        streamer.end()
     ordered = [result for index in sorted(found) for result in _in_order(found[index])]
     sequences = _padded(call, ordered)
     if not call.config.return_dict_in_generate:
         return sequences
     return _record(call, sequences, ordered)
-
-
-def call_head_is_trained(model: PreTrainedModel) -> None:
-    """Raises UntrainedHeadError where the head was made fresh and nothing trained it."""
-    model.require_trained()
 
 
 Numbered = tuple[tuple[int, int], Result]
@@ -313,15 +324,6 @@ def _numbered(event: Event) -> list[Numbered]:
 
 def _in_order(numbered: Sequence[Numbered]) -> list[Result]:
     return [result for _, result in sorted(numbered, key=lambda each: each[0])]
-
-
-def _tell(streamer: Any, event: Event) -> None:
-    if event.request.index or event.request.number:
-        raise InputError("a streamer is told one text: give one prompt, or use generate_many for several")
-    if event.final:
-        streamer.put(np.asarray(event.final))
-    if event.results is not None:
-        streamer.end()
 
 
 def _padded(call: Call, results: Sequence[Result]) -> Any:
@@ -380,7 +382,7 @@ def generate_many(
     options: Mapping[str, Any],
 ) -> Iterator[tuple[int, list[Result]]]:
     """See :meth:`enfold.generation.mixin.GenerationMixin.generate_many`."""
-    call_head_is_trained(model)
+    model.require_trained()
     config = options_of(model, generation_config, options)
     check_guidance(model, config, (), None)
     recipe = Recipe.of(model, config, tokenizer=tokenizer)

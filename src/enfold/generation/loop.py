@@ -6,7 +6,7 @@ accordingly. It is a Python generator of events: closing it ends the work and fr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Protocol
@@ -146,7 +146,9 @@ def rows_of(writings: Sequence[Writing]) -> Rows:
     return Rows(tokens, prompts, sources, inputs)
 
 
-def write(session: Session, strategy: Strategy, requests: Iterable[Request], *, slots: int) -> Iterator[Event]:
+def write(
+    session: Session, strategy: Strategy, requests: Iterable[Request], *, slots: int
+) -> Generator[Event, None, None]:
     """Writes texts until all are finished; at most ``slots`` at once, the next joins when one leaves."""
     waiting = iter(requests)
     writings: list[Any] = []

@@ -65,7 +65,7 @@ class GenerationMixin:
             negative_prompt_attention_mask: its mask.
             assistant_model: a small model whose drafts this one checks; same vocabulary.
             tokenizer: the model's, for ``stop_strings`` and structured output.
-            streamer: told tokens as they become final, by ``put`` and ``end``.
+            streamer: told the one prompt and then tokens as they become final, by ``put`` and ``end``.
             options: any of :class:`enfold.GenerationConfig`'s, for this call.
 
         Returns:
@@ -77,28 +77,32 @@ class GenerationMixin:
             NumericalError: the model's scores are NaN.
         """
         from enfold.generation.calls import Call, generate
+        from enfold.generation.streamers import failures_told
 
-        call = Call.of(
-            self,  # type: ignore[arg-type]
-            inputs if input_ids is None else input_ids,
-            generation_config,
-            options,
-            attention_mask=attention_mask,
-            decoder_input_ids=decoder_input_ids,
-            negative_prompt_ids=negative_prompt_ids,
-            negative_prompt_attention_mask=negative_prompt_attention_mask,
-            assistant_model=assistant_model,
-            tokenizer=tokenizer,
-            logits_processor=logits_processor,
-            stopping_criteria=stopping_criteria,
-            prefix_allowed_tokens_fn=prefix_allowed_tokens_fn,
-        )
-        return generate(call, streamer)
+        with failures_told(streamer):
+            call = Call.of(
+                self,  # type: ignore[arg-type]
+                inputs if input_ids is None else input_ids,
+                generation_config,
+                options,
+                attention_mask=attention_mask,
+                decoder_input_ids=decoder_input_ids,
+                negative_prompt_ids=negative_prompt_ids,
+                negative_prompt_attention_mask=negative_prompt_attention_mask,
+                assistant_model=assistant_model,
+                tokenizer=tokenizer,
+                streamer=streamer,
+                logits_processor=logits_processor,
+                stopping_criteria=stopping_criteria,
+                prefix_allowed_tokens_fn=prefix_allowed_tokens_fn,
+            )
+            return generate(call)
 
     def stream(self, inputs: Any = None, *, tokenizer: Any = None, **options: Any) -> Iterator[Any]:
         """Writes one text piece by piece: strings with a ``tokenizer``, otherwise token ids, as they become final.
 
-        Closing the iterator ends the work and frees the cache. Arguments and errors as for :meth:`generate`.
+        Closing the iterator ends the work and frees the cache. ``options`` are those of :meth:`generate` and its other
+        arguments; errors are the same.
         """
         from enfold.generation.stream import stream
 
