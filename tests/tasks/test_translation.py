@@ -29,7 +29,7 @@ def real_documents() -> list[str]:
     """English documents of many paragraphs, in ASCII but for a little, which the vocabulary gives back as it was."""
     articles = json.loads(shared("data", "xquad.en.json").read_text(encoding="utf-8"))["data"]
     passages = [passage["context"] for article in articles for passage in article["paragraphs"]]
-    wikipedia = ["\n\n".join(passages[:20]), "\n".join(passages[20:40])]
+    wikipedia = ["\n\n".join(passages[:12]), "\n".join(passages[12:24])]
     return [*wikipedia, shared("data", "tinyshakespeare.txt").read_text(encoding="utf-8")[:10_000]]
 
 

@@ -20,9 +20,9 @@ __all__ = ["Summarization"]
 
 logger = logging.getLogger("enfold")
 
-_PROMPT = "Summarize this text in two or three sentences:\n\n{}"
-"""What a chat model is asked where the call doesn't say: SmolLM2 keeps to the text with it, and invents with longer
-instructions."""
+_PROMPT = "Summarize the following text in one short paragraph.\n\nText: {}"
+"""What a chat model is asked where the call doesn't say. SmolLM2 keeps to the text with it; with longer instructions it
+invents, and without "one short paragraph" it repeats."""
 
 
 class Summarization(Writing):
