@@ -55,7 +55,7 @@ def tiny_writer(folder: Path, family: str = "llama", *, chat: bool = True, **val
         values_of[...] = 1 + 0.1 * noise if "norm" in name else noise
     model.save_pretrained(folder)
     (folder / "generation_config.json").write_text(json.dumps({**_ends(config), "suppress_tokens": [0, 1, 3, 4, 5]}))
-    _write_tokenizer(folder, TEMPLATE if chat else None)
+    _write_tokenizer(folder, TEMPLATE if chat else None, model.arch.max_length)
     return folder
 
 
@@ -64,7 +64,7 @@ def _ends(config: dict[str, Any]) -> dict[str, Any]:
     return {name: config[name] for name in names if name in config}
 
 
-def _write_tokenizer(folder: Path, template: str | None) -> None:
+def _write_tokenizer(folder: Path, template: str | None, limit: int) -> None:
     """Characters and a few words, joined without spaces of their own."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
@@ -75,5 +75,7 @@ def _write_tokenizer(folder: Path, template: str | None) -> None:
     tokenizer.add_special_tokens(SPECIAL)
     tokenizer.save(str(folder / "tokenizer.json"))
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>"}
-    settings |= {"unk_token": "<unk>", "pad_token": "<unk>"} | ({"chat_template": template} if template else {})
+    settings |= {"unk_token": "<unk>", "pad_token": "<unk>", "model_max_length": limit} | (
+        {"chat_template": template} if template else {}
+    )
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))

@@ -10,7 +10,7 @@ from enfold.errors import InputError
 from enfold.generation.calls import Call, strategy_of
 from enfold.generation.config import mode
 from enfold.generation.loop import Event, write
-from enfold.generation.session import Answer, Session
+from enfold.generation.session import Answer, Session, common_beginning
 
 __all__ = ["Conversation", "Memory"]
 
@@ -24,11 +24,15 @@ class Memory(Session):
         self._held: list[int] = []
         self.kept = 0
 
-    def open(self, prompts: Sequence[list[int]], sources: Sequence[list[int]] | None = None) -> Answer:
-        """Reads what is new of the prompt, at least its last token."""
+    def open(
+        self,
+        prompts: Sequence[list[int]],
+        sources: Sequence[list[int]] | None = None,
+        negatives: Sequence[list[int] | None] | None = None,
+    ) -> Answer:
+        """Reads what is new of the one prompt, at least its last token."""
         (prompt,) = prompts
-        pairs = enumerate(zip(self._held, prompt[:-1], strict=False))
-        self.kept = next((place for place, (old, new) in pairs if old != new), min(len(self._held), len(prompt) - 1))
+        self.kept = min(common_beginning(self._held, prompt), len(prompt) - 1)
         self.cache.truncate(0, self.kept)
         self.prompts, self._held = [prompt], prompt[: self.kept]
         answers: dict[int, Answer] = {}
@@ -98,8 +102,8 @@ class Conversation:
                 self.messages.pop()
 
     def _events(self, call: Call, tally: Tally) -> Iterator[Event]:
-        if mode(call.config) not in ("greedy", "sample"):
-            yield from call.events()
+        if mode(call.config) not in ("greedy", "sample") or call.config.guidance_scale is not None:
+            yield from call.events()  # several rows, or two sessions: each answer by itself
             return
         self._memory = self._memory or Memory(self.writer.model)
         for event in write(self._memory, strategy_of(call), call.requests, slots=1):

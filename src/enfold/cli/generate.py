@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,9 @@ from enfold.cli.inputs import read_inputs
 from enfold.cli.output import print_json
 from enfold.cli.task_options import Record
 from enfold.cli.writing import Tally, Writer, is_cut, show
+
+if TYPE_CHECKING:
+    from enfold.generation.loop import Result
 
 __all__ = ["command"]
 
@@ -61,7 +64,7 @@ def command(
     if alone:
         _stream(writer, first[0], generation, tally)
     else:
-        for written in in_order(writer, chain(first, prompts), generation, batch_size, tally):
+        for written in _written(writer, chain(first, prompts), generation, batch_size, tally):
             _print(written, as_json=as_json, one_line=lines)
     if "max_new_tokens" not in generation or not {"json_schema", "grammar", "regex"}.isdisjoint(generation):
         tally.report_cut()
@@ -102,39 +105,34 @@ class Written:
     cut: bool
 
 
-def in_order(
+def _written(
     writer: Writer, prompts: Iterable[str], generation: dict[str, Any], batch_size: int, tally: Tally
 ) -> Iterator[Written]:
     """Writes several texts at once, and gives each when it and those before it are finished."""
-    waiting: dict[int, tuple[str, int]] = {}
-    done: dict[int, list[Written]] = {}
-    due = 0
-
-    def read() -> Iterator[list[int]]:
-        for number, prompt in enumerate(prompts):
-            ids = writer.ids(prompt)
-            waiting[number] = prompt, len(ids)
-            tally.prompt_tokens += len(ids)
-            yield ids
+    from enfold.tasks.scripts import Script, in_order
 
     generation = writer.sized(generation)
     config = writer.model.generation_config.updated(**generation)
-    for number, results in writer.model.generate_many(
-        read(), batch_size=batch_size, tokenizer=writer.tokenizer, **generation
-    ):
-        prompt, length = waiting.pop(number)
-        start = length if writer.model.arch.encoder is None else 1
-        done[number] = []
-        for result in results:
-            new = result.tokens[start:]
-            cut = is_cut(config, result.tokens, start)
-            tally.new_tokens += len(new)
-            tally.cut += cut
-            text = writer.tokenizer.decode(new, skip_special_tokens=True)
-            done[number].append(Written(prompt, text, len(new), cut))
-        while due in done:
-            yield from done.pop(due)
-            due += 1
+    decoder_only = writer.model.arch.encoder is None
+
+    def script(prompt: str) -> Script[list[Written]]:
+        ids = writer.ids(prompt)
+        (results,) = yield [ids]
+        begin = len(ids) if decoder_only else 1
+        tally.prompt_tokens += len(ids)
+        return [written(prompt, result.tokens, begin) for result in results]
+
+    def written(prompt: str, tokens: list[int], begin: int) -> Written:
+        new, cut = tokens[begin:], is_cut(config, tokens, begin)
+        tally.new_tokens += len(new)
+        tally.cut += cut
+        return Written(prompt, writer.tokenizer.decode(new, skip_special_tokens=True), len(new), cut)
+
+    def write(ids: Iterable[list[int]]) -> Iterator[tuple[int, list[Result]]]:
+        return writer.model.generate_many(ids, batch_size=batch_size, tokenizer=writer.tokenizer, **generation)
+
+    for each in in_order(map(script, prompts), write):
+        yield from each
 
 
 def _print(written: Written, *, as_json: bool, one_line: bool) -> None:

@@ -24,6 +24,8 @@ __all__ = ["COMMANDS", "cli", "main"]
 COMMANDS = {
     "chat": "Talk with a model, or ask it one question.",
     "generate": "Let a model write on from texts.",
+    "summarize": "Say in short what texts of any length say.",
+    "translate": "Translate texts of any length.",
     "run": "Run a task on texts; without a task, list the tasks.",
     "search": "Find the passages of files that answer a query.",
     "info": "Say what a model is, and what is wrong with it.",
