@@ -6,7 +6,7 @@
       │  log-softmax, processors, + the row's score
     candidates: the best of all continuations of all rows, or as many that are drawn
       │                                         │
-      │ ended, and among the first W            │ not ended: the first W
+      │ ended, and among the first W            │ not ended: the best W
     finished: the W best by                   rows of the next step
     score / length ** length_penalty
 

@@ -154,6 +154,7 @@ class Group:
             if end:
                 self.finish(candidate.score, candidate.tokens, candidate.path)
         going = [candidate for candidate, end in zip(candidates, ended, strict=True) if not end]
+        going.sort(key=lambda each: -each.score)  # what is drawn is not in order
         self.over = not going or not self.improvable(going[0])
         return self.follow(self.filled(going)) if going else []
 
