@@ -96,6 +96,7 @@ def cli() -> None:
     """Language models on ordinary machines.
 
     \b
+    enfold chat                                     a conversation
     enfold run embed "A text."                      a vector
     enfold run ner --model FOLDER letters.txt       entities of each line
     enfold search "who pays?" --in contracts/       passages by meaning
