@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -152,6 +153,10 @@ class PreTrainedModel(GenerationMixin):
             plan: :attr:`plan`, where many passes follow each other.
         """
         raise NotImplementedError  # pragma: no cover - engines implement it
+
+    def inference(self) -> AbstractContextManager[None]:
+        """Where :meth:`forward` only answers: no dropout, and nothing is kept for gradients."""
+        return nullcontext()
 
     def remember(self, source: Packed, cache: Cache, *, plan: wiring.Plan | None = None) -> None:
         """Runs the encoder over ``source`` and adds what it gives to the cache, for the decoder to attend to."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from numpy.typing import NDArray
+
 from enfold import wiring
 from enfold.arch import Architecture
 from enfold.cache import Cache
@@ -20,6 +22,9 @@ class Ops(Protocol):
 
     def integers(self, values: Any, name: str) -> Array:
         """``values`` as an integer array; InputError where they are not whole numbers."""
+
+    def from_numpy(self, values: NDArray[Any]) -> Array:
+        """``values`` as the engine's kind of array."""
 
     def mask(self, values: Any, ids: Array) -> Array:
         """``values`` as booleans of the shape of ``ids``; None is all true."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -20,12 +19,12 @@ from enfold.generation.drafts import Assistant, Drafter, Lookup, check_assistant
 from enfold.generation.guidance import GuidedSession, check_guidance
 from enfold.generation.loop import Event, Request, Result, Strategy, write
 from enfold.generation.recipe import Recipe
+from enfold.generation.results import record, sequences
 from enfold.generation.rules import contradictions, mode
 from enfold.generation.sampling import generator
 from enfold.generation.select import Select
 from enfold.generation.session import Session
 from enfold.model import PreTrainedModel
-from enfold.outputs import ModelOutput
 
 __all__ = ["Call", "generate", "generate_many", "stored_config"]
 
@@ -45,7 +44,9 @@ class Call:
         model: the model that writes.
         config: its options and the call's.
         requests: one for each text to be written.
-        given: (B, S) ids as the caller gave them, which a decoder-only model's results begin with; or None.
+        given: (B, S) ids as the caller gave them, which a decoder-only model's results begin with, or lists of
+            different lengths.
+        mask: (B, S), which of them are no padding; None: all.
         recipe: the options made ready.
         assistant: a model that drafts, or None.
         streamer: told of tokens, or None.
@@ -56,6 +57,7 @@ class Call:
     requests: list[Request]
     given: Any
     recipe: Recipe
+    mask: Any = None
     assistant: PreTrainedModel | None = None
     streamer: Any = None
 
@@ -112,7 +114,7 @@ class Call:
             own_criteria=criteria,
             prefix_allowed_tokens_fn=prefix_allowed_tokens_fn,
         )
-        return cls(model, config, requests, given, recipe, assistant_model, streamer)
+        return cls(model, config, requests, given, recipe, attention_mask, assistant_model, streamer)
 
     def events(
         self, slots: int | None = None, requests: Iterable[Request] | None = None
@@ -309,10 +311,7 @@ def generate(call: Call) -> Any:
     if streamer is not None:
         streamer.end()
     ordered = [result for index in sorted(found) for result in _in_order(found[index])]
-    sequences = _padded(call, ordered)
-    if not call.config.return_dict_in_generate:
-        return sequences
-    return _record(call, sequences, ordered)
+    return record(call, ordered) if call.config.return_dict_in_generate else sequences(call, ordered)
 
 
 Numbered = tuple[tuple[int, int], Result]
@@ -324,53 +323,6 @@ def _numbered(event: Event) -> list[Numbered]:
 
 def _in_order(numbered: Sequence[Numbered]) -> list[Result]:
     return [result for _, result in sorted(numbered, key=lambda each: each[0])]
-
-
-def _padded(call: Call, results: Sequence[Result]) -> Any:
-    """(N, L) ids as the engine's array: prompts as they were given, and new tokens, padded on the right."""
-    pad = call.config.pad_token_id
-    if pad is None:
-        pad = call.config.eos_token_ids[0] if call.config.eos_token_ids else 0
-    encoder = call.model.arch.encoder is not None
-    rows = [np.asarray(result.tokens) for result in results]
-    if not encoder and not isinstance(call.given, list | tuple):
-        given = np.asarray(call.given)
-        copies = len(rows) // len(given)
-        prompts = [len(request.prompt) for request in call.requests for _ in range(len(rows) // len(call.requests))]
-        rows = [np.concatenate([given[i // copies], row[prompts[i] :]]) for i, row in enumerate(rows)]
-    width = max(len(row) for row in rows)
-    array = np.full((len(rows), width), pad, np.int64)
-    for index, row in enumerate(rows):
-        array[index, : len(row)] = row
-    return call.model.ops.integers(array, "sequences")
-
-
-def _record(call: Call, sequences: Any, results: Sequence[Result]) -> ModelOutput:
-    output = ModelOutput()
-    output["sequences"] = sequences
-    if any(result.score is not None for result in results):
-        output["sequences_scores"] = np.asarray([result.score for result in results], np.float32)
-    if "beam_indices" in results[0].steps:
-        output["beam_indices"] = _beam_indices(call, results)
-    for name in call.recipe.kept:
-        # those of a beam search are of all its rows, and stand with the best of its texts
-        records = [result.steps[name] for result in results if name in result.steps]
-        nothing = np.zeros_like(records[0][0])
-        output[name] = tuple(
-            np.concatenate([np.atleast_2d(nothing if each is None else each) for each in step])
-            for step in zip_longest(*records)
-        )
-    return output
-
-
-def _beam_indices(call: Call, results: Sequence[Result]) -> Any:
-    """(N, L) of each new token the row, among those of all texts, that it continued; -1 beyond the end."""
-    paths = [result.steps["beam_indices"] for result in results]
-    array = np.full((len(paths), max(len(path) for path in paths)), -1, np.int64)
-    for index, path in enumerate(paths):
-        first = index * len(call.requests) // len(paths) * call.config.num_beams
-        array[index, : len(path)] = np.add(path, first)
-    return array
 
 
 def generate_many(

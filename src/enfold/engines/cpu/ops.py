@@ -22,6 +22,10 @@ def integers(values: Any, name: str) -> Array:
     return array.astype(np.int64, copy=False)
 
 
+def from_numpy(values: Array) -> Array:
+    return values
+
+
 def mask(values: Any, ids: Array) -> Array:
     if values is None:
         return np.ones(ids.shape, bool)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -104,6 +105,11 @@ class TorchModel(PreTrainedModel, nn.Module):
         with answering():
             outputs = self._run(plan or self.plan, moved, fields, wanted, from_source, turn)
         return {name: tensor.float().cpu().numpy() for name, tensor in outputs.items()}
+
+    @contextmanager
+    def inference(self) -> Iterator[None]:
+        with torch.no_grad(), answering():
+            yield
 
     @torch.inference_mode()
     def remember(self, source: Packed, cache: Cache, *, plan: wiring.Plan | None = None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -21,6 +22,10 @@ def integers(values: Any, name: str) -> Tensor:
     if tensor.is_floating_point() and not torch.equal(tensor, tensor.trunc()):
         raise InputError(f"{name} are {tensor.dtype}, expected whole numbers")
     return tensor.long()
+
+
+def from_numpy(values: NDArray[Any]) -> Tensor:
+    return torch.from_numpy(values)
 
 
 def mask(values: Any, ids: Tensor) -> Tensor:
