@@ -7,8 +7,10 @@ import pytest
 
 from enfold.errors import InputError, TextTooLongError
 from enfold.generation.loop import Result
+from enfold.tasks import pipeline
 from enfold.tasks.sentinels import fill_spans, read_spans
-from tests.tasks.writing_oracle import tokenizer, writer
+from enfold.tokenization import Tokenizer
+from tests.tasks.writing_oracle import folder, loaded, tokenizer, writer
 
 GREEDY = {"num_beams": 1, "max_new_tokens": 6}
 
@@ -74,3 +76,14 @@ def test_what_is_no_text_is_refused() -> None:
             rewrite()(given)
     with pytest.raises(InputError, match="empty"):
         rewrite()(" ")
+
+
+def test_t5_reads_as_much_as_its_tokenizer_says() -> None:
+    long = "river " * 600
+    with pytest.raises(TextTooLongError, match=r"the limit is 512.*raise tokenizer.model_max_length"):
+        rewrite()(long)
+    own = Tokenizer.from_folder(folder("t5"), model_max_length=2048)
+    task = pipeline("text2text-generation", loaded("t5"), tokenizer=own, **GREEDY)
+    assert task(long)[0]["generated_text"]
+    unlimited = Tokenizer.from_folder(folder("t5"), model_max_length=int(1e30))  # as files say that state none
+    assert pipeline("text2text-generation", loaded("t5"), tokenizer=unlimited).max_length == 512

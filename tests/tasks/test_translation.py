@@ -11,6 +11,8 @@ from enfold.auto import load_model
 from enfold.errors import InputError, TaskError, TextTooLongError
 from enfold.tasks import pipeline
 from enfold.tasks.sentences import blocks, sentences
+from enfold.tasks.translation import _NLLB, _code
+from enfold.tokenization.languages import NLLB
 from tests.support import shared
 from tests.tasks.echo import echoing
 from tests.tasks.writers import save
@@ -158,7 +160,7 @@ def test_t5_has_a_prefix_for_each_pair(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("prefix", "kind", "source", "target"),
-    [("MBart", "mbart", "fr", "zh_CN"), ("M2M100", "m2m100", "fr", "zh"), ("M2M100", "nllb", "fra_Latn", "zho_Hans")],
+    [("MBart", "mbart", "fr", "zh_CN"), ("M2M100", "m2m100", "fr", "zh"), ("M2M100", "nllb", "fr", "zho_Hans")],
 )
 def test_languages_are_marked_as_in_the_reference(
     prefix: str, kind: str, source: str, target: str, tmp_path: Path
@@ -174,7 +176,7 @@ def test_languages_are_marked_as_in_the_reference(
     task = pipeline("translation", load_model(tmp_path, "seq2seq-lm", engine="cpu"), tokenizer=own, **SHORT)
     (ours,) = task("le monde", src_lang=source, tgt_lang=target, return_tensors=True)
     reference = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path)
-    code = source if source in own.lang_code_to_id else "fr_XX"
+    code = {"mbart": "fr_XX", "m2m100": "fr", "nllb": "fra_Latn"}[kind]
     given = torch.tensor([own("le monde", src_lang=code)["input_ids"]])
     first = own.forced_bos_id(target)
     expected = reference.generate(given, do_sample=False, forced_bos_token_id=first, **SHORT)[0].tolist()
@@ -187,6 +189,18 @@ def test_languages_are_marked_as_in_the_reference(
         InputError, match=r"this model knows \d+ languages .* say which to translate into with tgt_lang="
     ):
         task("le monde")
+    first_alone = task("le monde", src_lang=source, forced_bos_token_id=first, return_tensors=True)
+    assert first_alone == [ours], "as one would tell model.generate"
+
+
+def test_marian_models_of_several_languages_want_them_before_the_text() -> None:
+    task = writer("translation", "marian")
+    codes = [">>fra<<", ">>deu<<", ">>cmn_Hans<<"]
+    assert task._marian_prefix("deu", codes) == ">>deu<< "
+    assert task._marian_prefix("cmn", codes) == ">>cmn_Hans<< "
+    assert task._marian_prefix(None, codes) == "", "the text may have it"
+    with pytest.raises(InputError, match="'de' is none of the 3 languages of this model: deu, "):
+        task._marian_prefix("de", codes)
 
 
 def test_a_model_of_one_pair_needs_no_languages() -> None:
@@ -201,3 +215,10 @@ def test_without_a_model_one_is_named() -> None:
     with pytest.raises(TaskError, match=r"fetched when it is first used.*Helsinki-NLP/opus-mt-en-zh"):
         pipeline("translation")
     assert loaded("marian").kind == "seq2seq-lm"
+
+
+def test_two_letters_are_enough() -> None:
+    assert set(_NLLB.values()) <= {*NLLB.split()}
+    assert [_code("en", codes) for codes in (["en_XX", "fr_XX"], ["eng_Latn"], ["en"])] == ["en_XX", "eng_Latn", "en"]
+    assert _code("zho", ["zho_Hans", "zho_Hant"]) == "zho", "which script, the caller has to say"
+    assert _code("zh", ["zho_Hans", "zho_Hant"]) == "zho_Hans"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from enfold.errors import InputError
 from enfold.tasks.base import check_count
+from enfold.tasks.sentences import sentence_ends
 
 __all__ = ["split_passages", "split_sentences"]
 
@@ -14,9 +15,6 @@ _BLANK_LINES = re.compile(r"\n[^\S\n]*\n\s*")
 _CJK = r"\u3000-\u303f\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef"
 # A line that ends within a Chinese or Japanese sentence goes on without a space.
 _CJK_BREAK = re.compile(rf"(?<=[{_CJK}])\s*\n\s*(?=[{_CJK}])")
-# Western marks end a sentence before a space, Chinese ones anywhere; closing quotes and brackets stay with it.
-_SENTENCE_END = re.compile(r"""[.!?…]+["'”’»)\]]*(?=\s)|[。！？；…]+["'”’」』）】]*""")
-_ABBREVIATION = re.compile(r"(?:^|[\s(])(?:[A-Z]|Mr|Mrs|Ms|Dr|Prof|St|Jr|Sr|vs|etc|e\.g|i\.e|cf|No|Fig|Vol)\.$")
 
 
 def split_passages(text: str, *, max_chars: int = 500, sentences: int | None = None) -> list[str]:
@@ -60,10 +58,9 @@ def _sentences(paragraph: str) -> Iterator[tuple[str, str]]:
     """Each sentence with the gap before it, a space or nothing."""
     line = re.sub(r"\s+", " ", _CJK_BREAK.sub("", paragraph)).strip()
     begin = 0
-    for match in _SENTENCE_END.finditer(line):
-        if not _ABBREVIATION.search(line[begin : match.end()]):
-            yield from _stripped(line[begin : match.end()])
-            begin = match.end()
+    for end in sentence_ends(line):
+        yield from _stripped(line[begin:end])
+        begin = end
     yield from _stripped(line[begin:])
 
 

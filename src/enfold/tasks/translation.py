@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -17,6 +18,22 @@ from enfold.tasks.writing import Ask, Writing
 __all__ = ["Translation"]
 
 logger = logging.getLogger("enfold")
+
+_NLLB: Mapping[str, str] = dict(
+    re.findall(
+        r"(\w\w):(\w+)",
+        "af:afr_Latn am:amh_Ethi ar:arb_Arab az:azj_Latn bg:bul_Cyrl bn:ben_Beng ca:cat_Latn cs:ces_Latn da:dan_Latn "
+        "de:deu_Latn el:ell_Grek en:eng_Latn es:spa_Latn et:est_Latn eu:eus_Latn fa:pes_Arab fi:fin_Latn fr:fra_Latn "
+        "ga:gle_Latn gl:glg_Latn gu:guj_Gujr ha:hau_Latn he:heb_Hebr hi:hin_Deva hr:hrv_Latn hu:hun_Latn hy:hye_Armn "
+        "id:ind_Latn ig:ibo_Latn is:isl_Latn it:ita_Latn ja:jpn_Jpan ka:kat_Geor kk:kaz_Cyrl km:khm_Khmr kn:kan_Knda "
+        "ko:kor_Hang lo:lao_Laoo lt:lit_Latn lv:lvs_Latn ml:mal_Mlym mn:khk_Cyrl mr:mar_Deva ms:zsm_Latn mt:mlt_Latn "
+        "my:mya_Mymr nb:nob_Latn ne:npi_Deva nl:nld_Latn no:nob_Latn pa:pan_Guru pl:pol_Latn pt:por_Latn ro:ron_Latn "
+        "ru:rus_Cyrl si:sin_Sinh sk:slk_Latn sl:slv_Latn so:som_Latn sr:srp_Cyrl sv:swe_Latn sw:swh_Latn ta:tam_Taml "
+        "te:tel_Telu th:tha_Thai tl:tgl_Latn tr:tur_Latn uk:ukr_Cyrl ur:urd_Arab uz:uzn_Latn vi:vie_Latn xh:xho_Latn "
+        "yo:yor_Latn zh:zho_Hans zu:zul_Latn",
+    )
+)
+"""The codes of NLLB-200 (arXiv 2207.04672) for languages by their two letters, each in its usual script."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +85,8 @@ class Translation(Writing):
 
         Args:
             inputs: a text, or many.
-            src_lang: the language of the texts, for models of several: a code of the tokenizer's, as ``"en_XX"``, or
-                its beginning, ``"en"``.
+            src_lang: the language of the texts, for models of several: a code of the tokenizer's, as ``"en_XX"`` or
+                ``"eng_Latn"``, or two letters, ``"en"``.
             tgt_lang: the language to translate into, likewise.
             return_text: texts are returned; the default.
             return_tensors: token ids are returned instead.
@@ -89,7 +106,7 @@ class Translation(Writing):
                 know, or lacks; what is no text.
             TextTooLongError: with ``long="error"``, a paragraph over the limit.
         """
-        direction = self._direction(src_lang, tgt_lang)
+        direction = self._direction(src_lang, tgt_lang, {**self._fixed, **generation_options})
         ask = self._ask(
             generation_options,
             over=direction.options,
@@ -118,14 +135,14 @@ class Translation(Writing):
 
     # ── languages ────────────────────────────────────────────────────────────
 
-    def _direction(self, source: str | None, target: str | None) -> _Direction:
+    def _direction(self, source: str | None, target: str | None, given: Mapping[str, Any]) -> _Direction:
         """How this model is told the languages.
 
         Raises:
             InputError: a language that it doesn't know; the nearest are listed.
         """
         if self.tokenizer.lang_code_to_id:
-            return self._marked(source, target)
+            return self._marked(source, target, given)
         if codes := self.tokenizer.supported_language_codes:
             return _Direction(prefix=self._marian_prefix(target, codes))
         pairs = [
@@ -141,7 +158,7 @@ class Translation(Writing):
         options = {key: value for key, value in self._params(name).items() if key in OPTIONS and key != "max_length"}
         return _Direction(prefix=self._prefix_of(name), options=options)
 
-    def _marked(self, source: str | None, target: str | None) -> _Direction:
+    def _marked(self, source: str | None, target: str | None, given: Mapping[str, Any]) -> _Direction:
         """For tokenizers that mark languages with tokens: mBART, M2M-100, NLLB."""
         tokenizer = self.tokenizer
         codes = tokenizer.lang_code_to_id
@@ -150,7 +167,8 @@ class Translation(Writing):
         target = tokenizer.tgt_lang if target is None else _code(target, codes)
         if target is not None:
             return _Direction(source, options={"forced_bos_token_id": tokenizer.forced_bos_id(target)})
-        begins = {self.defaults.forced_bos_token_id, self.defaults.decoder_start_token_id}
+        begins = {self.defaults.decoder_start_token_id, self.defaults.forced_bos_token_id}
+        begins.add(given.get("forced_bos_token_id"))
         if not begins & {*codes.values()}:
             raise InputError(
                 f"this model knows {len(codes)} languages ({', '.join([*codes][:5])} …): say which to translate into "
@@ -258,7 +276,15 @@ def _joined(parts: Sequence[Piece], written: Iterable[Iterable[str]], rest: str)
 
 
 def _code(given: str, codes: Iterable[str]) -> str:
-    """The code that is meant by its beginning, ``"en"`` for ``"en_XX"``; as given where there is none, or several."""
+    """The code that is meant by its beginning, ``"en"`` for ``"en_XX"``, or by two letters; as given where none is.
+
+    Where several begin so, none is meant: the caller has to choose.
+    """
     codes = [*codes]
+    if given in codes:
+        return given
     meant = [code for code in codes if code.split("_")[0] == given]
-    return meant[0] if given not in codes and len(meant) == 1 else given
+    if len(meant) == 1:
+        return meant[0]
+    nllb = _NLLB.get(given)
+    return nllb if nllb in codes else given

@@ -22,6 +22,7 @@ from enfold.tasks.progress import track
 from enfold.tasks.scripts import Ids, Script, in_order
 from enfold.tokenization import Tokenizer
 from enfold.tokenization.incremental import IncrementalDecoder
+from enfold.tokenization.settings import NO_LIMIT
 
 __all__ = ["Ask", "Writing"]
 
@@ -65,9 +66,10 @@ class Writing(Task):
     def max_length(self) -> int:
         """Tokens that the model reads at once, those that it writes included where it only has a decoder."""
         arch = self.model.arch.encoder or self.model.arch
-        if arch.relative is not None and arch.positions is None:  # T5 reads any length: the tokenizer's limit holds
-            return self.tokenizer.model_max_length
-        return min(arch.max_length, self.tokenizer.model_max_length)
+        stated = self.tokenizer.model_max_length
+        if arch.relative is not None and arch.positions is None and stated < NO_LIMIT:
+            return stated  # T5 reads any length, if less and less well
+        return min(arch.max_length, stated)
 
     # ── options ──────────────────────────────────────────────────────────────
 
