@@ -1,5 +1,6 @@
 """``enfold chat``: one question or many, answers that stop at Ctrl-C, and commands."""
 
+import io
 import json
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from enfold.auto import load_model
+from enfold.cli.chat import _read_line
 from enfold.cli.conversation import Conversation, Memory
 from enfold.cli.writing import Tally, Writer, show
 from enfold.errors import InputError
@@ -277,10 +279,22 @@ def test_an_error_does_not_end_a_conversation(tmp_path: Path) -> None:
         terminal.until("> ")
         terminal.type("the fox " * 100 + "\r")
         terminal.until("Error: the question has")
+        ask(terminal, "/system refused")
+        ask(terminal, "the fox")
+        terminal.until("Error: The chat template refuses this conversation: no system")
+        ask(terminal, "/system be old")
         ask(terminal, "the fox")
         terminal.until(CUT)
         ask(terminal, "/exit")
         assert terminal.exit_code() == 0
+
+
+def test_the_prompt_stays_out_of_a_file(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("the fox\n"))
+    assert _read_line() == "the fox\n"
+    assert capsys.readouterr() == ("", "> ")
+    with pytest.raises(EOFError):
+        _read_line()
 
 
 def test_ctrl_c_ends_a_single_answer_with_130(folder: Path) -> None:

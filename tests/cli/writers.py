@@ -17,7 +17,7 @@ SIGNS = [chr(code) for code in (10, *range(32, 127))]
 VOCABULARY = [*SPECIAL, *SIGNS, *WORDS]
 TEMPLATE = (
     "{% for message in messages %}"
-    "{% if message.role == 'system' and not loop.first %}{{ raise_exception('the system speaks first') }}{% endif %}"
+    "{% if message.role == 'system' and 'refused' in message.content %}{{ raise_exception('no system') }}{% endif %}"
     "<|{{ message.role }}|>{{ message.content }}{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
