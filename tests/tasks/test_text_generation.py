@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from enfold.errors import InputError, TaskError, TextTooLongError, TokenizerError
+from enfold.generation.config import GenerationConfig
 from enfold.tasks import pipeline
 from tests.tasks.writers import LIMIT
 from tests.tasks.writing_oracle import folder, loaded, tokenizer, writer
@@ -112,6 +113,17 @@ def test_options_of_a_call_go_over_those_of_the_pipeline() -> None:
     sample = writer("text-generation", "gpt2", do_sample=True, temperature=0.5, max_new_tokens=4)
     (record,) = sample("The bridge", do_sample=False, max_length=5, return_tensors=True)
     assert len(record["generated_token_ids"]) == 5
+
+
+def test_a_generation_config_is_taken_too() -> None:
+    config = GenerationConfig(max_new_tokens=3, num_beams=2)
+    expected = write()("The bridge", max_new_tokens=3, num_beams=2)
+    assert write()("The bridge", generation_config=config) == expected
+    preset = writer("text-generation", "gpt2", generation_config=config, do_sample=False)
+    assert preset("The bridge") == expected
+    assert write()("The bridge", generation_config=config, num_beams=1) == write()("The bridge", max_new_tokens=3)
+    with pytest.raises(InputError, match=r"generation_config is a dict, expected an enfold.GenerationConfig"):
+        write()("The bridge", generation_config={"num_beams": 2})
 
 
 @pytest.mark.parametrize("given", [None, 3, b"text", [3], [None]])

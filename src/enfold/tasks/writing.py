@@ -105,11 +105,17 @@ class Writing(Task):
         return {name: options[name] for name in options if name in own}
 
     def _updated(self, config: GenerationConfig, options: Mapping[str, Any]) -> GenerationConfig:
-        """``config`` with a call's options over it.
+        """``config`` with a call's options over it, and its ``generation_config`` between.
 
         Raises:
             InputError: unknown options, wrong values, contradictions: all in one.
         """
+        options = dict(options)
+        given = options.pop("generation_config", None)
+        if given is not None:
+            if not isinstance(given, GenerationConfig):
+                raise InputError(f"generation_config is a {type(given).__name__}, expected an enfold.GenerationConfig")
+            config = given.over(config)
         try:
             return config.updated(**options)
         except InputError as error:
