@@ -60,33 +60,62 @@ class Beam:
         self.width: int = recipe.config.num_beams
 
     def begin(self, request: Request) -> BeamText:
-        return BeamText(request, [self._group(request) for _ in range(self._groups)], len(request.prompt))
+        groups = [self._group(request, number * self._rules.width) for number in range(self._groups)]
+        return BeamText(request, groups, len(request.prompt))
 
     def advance(self, writings: Sequence[BeamText], answer: Answer) -> list[Move]:
         logits = np.asarray(answer.logits, np.float32)
         raw = logits.copy() if "logits" in self._recipe.kept else None
         scores = normalize(logits)
-        places = np.arange(len(scores)).reshape(len(writings), self._groups, -1)
         moved: list[list[list[Candidate]]] = [[] for _ in writings]
         for number in range(self._groups):
             live = [index for index, writing in enumerate(writings) if not writing.groups[number].over]
-            groups = [writings[index].groups[number] for index in live]
-            rows = rows_of(groups)
-            rows.chosen = [self._tokens(moved[index]) for index in live for _ in range(self._rules.width)]
-            whole = len(live) * self._rules.width == len(scores)
-            mine = scores if whole else scores[places[live, number].ravel()]
-            mine = apply(self._recipe.processors, mine, rows)
-            self._keep(groups, "scores", mine)
-            if raw is not None:
-                self._keep(groups, "logits", raw[places[live, number].ravel()])
-            picks = dict(zip(live, self._step(groups, mine), strict=True))
+            picks = self._in_turn(writings, number, live, scores, raw, moved) if live else []
+            found = dict(zip(live, picks, strict=True))
             for index, so_far in enumerate(moved):
-                so_far.append(picks.get(index, []))
+                so_far.append(found.get(index, []))
         self._close(writings)
         return [self._move(writing, picks) for writing, picks in zip(writings, moved, strict=True)]
 
-    def _group(self, request: Request) -> Group:
-        return Group(request, self._rules)
+    def _group(self, request: Request, first: int) -> Group:
+        return Group(request, self._rules, first)
+
+    def _in_turn(
+        self,
+        writings: Sequence[BeamText],
+        number: int,
+        live: Sequence[int],
+        scores: Scores,
+        raw: Scores | None,
+        moved: Sequence[Sequence[Sequence[Candidate]]],
+    ) -> list[list[Candidate]]:
+        """Moves the group of this number on in those texts where it's not over.
+
+        Args:
+            writings: all texts.
+            number: which of their groups.
+            live: in which texts.
+            scores: (R, V) of all rows.
+            raw: (R, V) before log-softmax, where they are kept.
+            moved: what earlier groups of each text went on with.
+
+        Returns:
+            What the rows of each group go on from.
+        """
+        groups = [writings[index].groups[number] for index in live]
+        places = np.arange(len(scores)).reshape(len(writings), self._groups, -1)[live, number].ravel()
+        rows = rows_of(groups)
+        rows.chosen = [self._tokens(moved[index]) for index in live for _ in range(self._rules.width)]
+        mine = scores if len(places) == len(scores) else scores[places]
+        mine = apply(self._recipe.processors, mine, rows)
+        self._keep(groups, "scores", mine)
+        if raw is not None:
+            self._keep(groups, "logits", raw[places])
+        candidates = self._candidates(groups, mine)
+        ended = self._ended(groups, candidates)
+        parts = mine.reshape(len(groups), self._rules.width, -1)
+        both = zip(groups, candidates, ended, parts, strict=True)
+        return [group.step(found, ends, part) for group, found, ends, part in both]
 
     def _ended(self, groups: Sequence[Group], candidates: Sequence[Sequence[Candidate]]) -> list[list[bool]]:
         """Which candidates of each group are finished texts."""
@@ -102,16 +131,6 @@ class Beam:
         if name in self._recipe.kept:
             for group, mine in zip(groups, np.split(scores, len(groups)), strict=True):
                 group.steps.setdefault(name, []).append(mine.copy())
-
-    def _step(self, groups: Sequence[Group], scores: Scores) -> list[list[Candidate]]:
-        """Moves groups on; what the rows of each go on from. Scores are (B · width, V)."""
-        if not groups:
-            return []
-        candidates = self._candidates(groups, scores)
-        ended = self._ended(groups, candidates)
-        parts = scores.reshape(len(groups), self._rules.width, -1)
-        both = zip(groups, candidates, ended, parts, strict=True)
-        return [group.step(mine, ends, part) for group, mine, ends, part in both]
 
     def _candidates(self, groups: Sequence[Group], scores: Scores) -> list[list[Candidate]]:
         """What each group may go on with, the best (or what was drawn) first."""

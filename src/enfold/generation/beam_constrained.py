@@ -30,8 +30,10 @@ _BANK = 100  # what a step of progress weighs in the order of candidates, as in 
 class ConstrainedGroup(OpenGroup):
     """Hypotheses and how far each of them is; words of the prompt count, as in the reference."""
 
-    def __init__(self, request: Request, rules: Rules, constraints: Sequence[DisjunctiveConstraint]) -> None:
-        super().__init__(request, rules)
+    def __init__(
+        self, request: Request, rules: Rules, first: int, constraints: Sequence[DisjunctiveConstraint]
+    ) -> None:
+        super().__init__(request, rules, first)
         self.progress = [Progress.start(constraints).advanced(request.prompt)] * rules.width
 
     def step(self, candidates: Sequence[Candidate], ended: Sequence[bool], scores: Scores) -> list[Candidate]:
@@ -93,5 +95,5 @@ class ConstrainedBeam(GroupBeam):
         super().__init__(recipe)
         self._constraints = constraints_of(recipe.config)
 
-    def _group(self, request: Request) -> Group:
-        return ConstrainedGroup(request, self._rules, self._constraints)
+    def _group(self, request: Request, first: int) -> Group:
+        return ConstrainedGroup(request, self._rules, first, self._constraints)

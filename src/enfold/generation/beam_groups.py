@@ -55,8 +55,8 @@ class OpenGroup(Group):
 class GroupBeam(Beam):
     """Diverse beam search: groups of beams, each with its own finished hypotheses."""
 
-    def _group(self, request: Request) -> Group:
-        return OpenGroup(request, self._rules)
+    def _group(self, request: Request, first: int) -> Group:
+        return OpenGroup(request, self._rules, first)
 
     def _ended(self, groups: Sequence[Group], candidates: Sequence[Sequence[Candidate]]) -> list[list[bool]]:
         return [[each.token in self._rules.ends for each in mine] for mine in candidates]

@@ -24,7 +24,7 @@ class Candidate:
         parent: the row, counted within its group.
         token: what it goes on with.
         tokens: all that it says.
-        path: for each token that was written, the row that it continued.
+        path: for each token that was written, the row of the slot that it continued.
     """
 
     score: float
@@ -36,7 +36,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A finished text, its final score, and for each new token the row that it continued."""
+    """A finished text, its final score, and for each new token the row of the slot that it continued."""
 
     score: float
     tokens: list[int]
@@ -86,6 +86,11 @@ class Rules:
 class Group:
     """Hypotheses of one text that compete with each other.
 
+    Args:
+        request: the text.
+        rules: for all groups.
+        first: the row of the slot that its rows begin at.
+
     Attributes:
         rows: the tokens of each of its ``width`` rows.
         paths: where each of them came through; see :class:`Candidate`.
@@ -96,8 +101,8 @@ class Group:
         steps: records of each step by name, (width, V) each.
     """
 
-    def __init__(self, request: Request, rules: Rules) -> None:
-        self.request, self.rules = request, rules
+    def __init__(self, request: Request, rules: Rules, first: int) -> None:
+        self.request, self.rules, self.first = request, rules, first
         self.rows = [request.prompt] * rules.width
         self.paths: list[list[int]] = [[] for _ in self.rows]
         self.scores = np.full(rules.width, -np.inf, np.float32)
@@ -114,7 +119,7 @@ class Group:
 
     def continued(self, score: float, parent: int, token: int) -> Candidate:
         """A row and one more token."""
-        return Candidate(score, parent, token, [*self.rows[parent], token], [*self.paths[parent], parent])
+        return Candidate(score, parent, token, [*self.rows[parent], token], [*self.paths[parent], self.first + parent])
 
     def finish(self, score: float, tokens: list[int], path: list[int]) -> None:
         """Keeps a finished hypothesis if it is among the best."""
