@@ -27,8 +27,8 @@ __all__ = ["command"]
 @click.option(
     "--long",
     type=click.Choice(["window", "truncate", "error"]),
-    default="window",
-    help="Texts over the model's limit: read in windows, cut or refuse.",
+    default=None,
+    help="Texts over the model's limit: read in windows, cut or refuse; by default as the task does.",
 )
 @options.engine
 @click.option(
@@ -78,7 +78,7 @@ def command(
     first = next(items)  # what is wrong with the input is said before a model is loaded
     progress: Any = False if as_json and sys.stdout.isatty() else "auto"  # a bar and lines would spoil each other
     run = pipeline(
-        name, model, engine=engine, dtype=dtype, long=long, progress=progress, **options.where(revision, offline)
+        task, model, engine=engine, dtype=dtype, long=long, progress=progress, **options.where(revision, offline)
     )
     shown: deque[str] = deque()
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import chain, takewhile
 from typing import Any, ClassVar
 
+from enfold.arch import RelativeBias
 from enfold.errors import InputError, TextTooLongError
 from enfold.generation.calls import Call
 from enfold.generation.config import GenerationConfig
@@ -67,7 +68,7 @@ class Writing(Task):
         """Tokens that the model reads at once, those that it writes included where it only has a decoder."""
         arch = self.model.arch.encoder or self.model.arch
         stated = self.tokenizer.model_max_length
-        if arch.relative is not None and arch.positions is None and stated < NO_LIMIT:
+        if isinstance(arch.relative, RelativeBias) and arch.positions is None and stated < NO_LIMIT:
             return stated  # T5 reads any length, if less and less well
         return min(arch.max_length, stated)
 
