@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,7 +20,7 @@ from enfold.cache import Cache, Turn
 from enfold.checkpoint.load import Loaded
 from enfold.engines.torch import ops
 from enfold.engines.torch.attention import make_leaf
-from enfold.engines.torch.bound import bind
+from enfold.engines.torch.bound import bind, few_rows
 from enfold.engines.torch.leaves import Leaf, Node, SharedInput, answering
 from enfold.leaves import Embedding, Output
 from enfold.model import PreTrainedModel, initial_values, table_of
@@ -102,7 +102,8 @@ class TorchModel(PreTrainedModel, nn.Module):
         device = self.device
         wanted = None if tokens is None else torch.from_numpy(tokens).to(device)
         moved, from_source = _moved(batch, device), None if source is None else _moved(source, device)
-        with answering():
+        steps = nullcontext() if turn is None else few_rows(len(batch.ids), device)
+        with answering(), steps:
             outputs = self._run(plan or self.plan, moved, fields, wanted, from_source, turn)
         return {name: tensor.float().cpu().numpy() for name, tensor in outputs.items()}
 
