@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from enfold.engines.cpu import kernels, threads
+from enfold import threads
+from enfold.engines.cpu import kernels
 from enfold.engines.torch.leaves import ACTIVATIONS
 from enfold.threads import in_parallel
 
