@@ -22,9 +22,10 @@ __all__ = ["Cache", "Kept", "Reading", "Store", "Turn"]
 
 Array = Any
 Allocate = Callable[[tuple[int, ...]], Array]
-"""Makes an array of a shape, its values undefined, on the model's device and of its type."""
+"""Makes an array of zeros, on the model's device and of its type; memory that is never used should cost nothing."""
 
-_LEAST_CAPACITY = 64
+_ROOM = 64
+"""Tokens that a store grows beyond what it is asked for."""
 
 
 @dataclass(frozen=True)
@@ -65,17 +66,18 @@ class Store:
         self.values = self.keys
 
     def reserve(self, rows: int, length: int) -> None:
-        """Room for ``rows`` of ``length`` tokens; grows by doubling, and keeps what is there."""
+        """Room for ``rows`` of ``length`` tokens; grows by more than that, and keeps what is there.
+
+        Unused room is zero: what is masked must still be finite.
+        """
         had_rows, heads, had, size = self.keys.shape
         if rows <= had_rows and length <= had:
             return
         new_rows = had_rows if rows <= had_rows else max(rows, 2 * had_rows if had_rows else 0)
-        capacity = had if length <= had else max(length, 2 * had, _LEAST_CAPACITY)
+        capacity = had if length <= had else max(length + _ROOM, had + had // 2)
         for name in ("keys", "values"):
             old, new = getattr(self, name), self._allocate((new_rows, heads, capacity, size))
             new[:had_rows, :, :had] = old
-            new[had_rows:] = 0
-            new[:, :, had:] = 0  # what is masked must still be finite
             setattr(self, name, new)
 
     def move(self, source: int, target: int, length: int) -> None:
@@ -157,12 +159,16 @@ class Cache:
         self.owners += rows if owner is None else [owner] * count
         return rows
 
+    def expect(self, length: int) -> None:
+        """Makes room for ``length`` tokens in every row at once, rather than by and by."""
+        for store in self._own:
+            store.reserve(len(self.lengths), length)
+
     def turn(self, rows: Sequence[int], counts: Sequence[int]) -> Turn:
         """Makes room for ``counts`` more tokens of these rows, and counts them as read from here on."""
         pasts = [self.lengths[row] for row in rows]
         lengths = [past + count for past, count in zip(pasts, counts, strict=True)]
-        for store in self._own:
-            store.reserve(len(self.lengths), max(lengths, default=0))
+        self.expect(max(lengths, default=0))
         for row, length in zip(rows, lengths, strict=True):
             self.lengths[row] = length
         own = Reading(list(rows), pasts, lengths, _repeats(rows, len(self.lengths)))

@@ -108,6 +108,7 @@ class Session:
         for slot, prompt in enumerate(prompts, first):
             self.cache.add(self.width, owner=slot)
             self.prompts.append(list(prompt))
+        self.cache.expect(max(map(len, prompts), default=0))
         plain, sharing = self._donors(first, share=sources is None and not self._wants_hidden)
         answers: dict[int, Answer] = {}
         self._prefill(plain, [0] * len(plain), answers)

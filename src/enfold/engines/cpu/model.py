@@ -89,7 +89,7 @@ class CpuModel(PreTrainedModel):
         self._remember(plan or self.plan, source, cache)
 
     def new_cache(self) -> Cache:
-        return Cache(self.arch, lambda shape: np.empty(shape, np.float32))
+        return Cache(self.arch, lambda shape: np.zeros(shape, np.float32))
 
     def eval(self) -> CpuModel:
         """Nothing changes: this engine never trains."""

@@ -122,7 +122,9 @@ class TorchModel(PreTrainedModel, nn.Module):
 
         @torch.inference_mode(False)  # rows are moved outside of it too
         def allocate(shape: tuple[int, ...]) -> Tensor:
-            return torch.empty(shape, dtype=like.dtype, device=like.device)
+            if like.device.type == "cpu" and like.dtype is torch.float32:
+                return torch.from_numpy(np.zeros(shape, np.float32))  # pages that are not used are never touched
+            return torch.zeros(shape, dtype=like.dtype, device=like.device)
 
         return Cache(self.arch, allocate)
 
