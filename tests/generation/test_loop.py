@@ -162,7 +162,7 @@ def test_several_samples_of_each(model_type: str) -> None:
 def test_a_seed_decides_what_is_drawn() -> None:
     model = writer("gpt2", "cpu")
     drawn = [
-        model.generate([PROMPTS[0]], do_sample=True, seed=seed, max_new_tokens=15).tolist()
+        model.generate([PROMPTS[0]], do_sample=True, seed=seed, min_new_tokens=15, max_new_tokens=15).tolist()
         for seed in (1, 1, 2, None, None)
     ]
     assert drawn[0] == drawn[1]
