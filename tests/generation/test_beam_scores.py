@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
-import torch
 
-from enfold.generation.beam_scores import best, drawn, normalize
+from enfold.generation.beam_scores import best, drawn
 from tests.generation.support import random_scores
 
 
@@ -25,20 +24,6 @@ def test_the_best_shows_what_is_no_number() -> None:
     scores = random_scores(0, rows=4, vocabulary=700)
     scores[2, 650] = np.nan
     assert np.isnan(best(scores, np.zeros((2, 2), np.float32), 4).scores).any(axis=1).tolist() == [False, True]
-
-
-def test_log_probabilities() -> None:
-    scores = random_scores(0, rows=20, vocabulary=700)
-    expected = torch.from_numpy(scores).log_softmax(-1).numpy()
-    np.testing.assert_allclose(normalize(scores), expected, atol=1e-5)
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_log_probabilities_of_no_numbers(bad: float) -> None:
-    scores = random_scores(0, rows=2)
-    scores[1, 3] = bad
-    normalize(scores)
-    assert np.isnan(scores).all(axis=1).tolist() == [False, True]
 
 
 def test_draws_are_distinct_and_likely_ones_come_first() -> None:

@@ -35,10 +35,9 @@ class Memory(Session):
         self.kept = min(common_beginning(self._held, prompt), len(prompt) - 1)
         self.cache.truncate(0, self.kept)
         self.prompts, self._held = [prompt], prompt[: self.kept]
-        answers: dict[int, Answer] = {}
-        self._prefill([0], [self.kept], answers)
+        answer = self.read([0], [self.kept])[0]
         self._held = list(prompt)
-        return answers[0]
+        return answer
 
     def step(self, tokens: Sequence[int]) -> Answer:
         """One more token."""

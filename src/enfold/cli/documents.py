@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from enfold.cli import options
+from enfold.cli import writing
 from enfold.cli.inputs import read_inputs
+from enfold.cli.options import as_json as as_json_option
+from enfold.cli.options import where
 from enfold.cli.task_options import PLAIN
-from enfold.cli.writing import Tally, show
 from enfold.errors import EnfoldError, InputError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ _batch_size = click.option(
 
 def document_options(command: F) -> F:
     """``--out``, ``--json``, ``--long``, ``--batch-size``."""
-    return _out(options.as_json(_long(_batch_size(command))))
+    return _out(as_json_option(_long(_batch_size(command))))
 
 
 def read_documents(inputs: tuple[str, ...]) -> list[str]:
@@ -65,7 +66,7 @@ def output(path: Path | None) -> Iterator[Callable[[str], None]]:
         InputError: the file can't be written; at once where its folder is missing.
     """
     if path is None:
-        yield show
+        yield writing.show
         return
     from enfold.checkpoint.atomic import atomic_write
 
@@ -98,7 +99,7 @@ class Documents:
     key: str
     options: Mapping[str, Any]
     emit: Callable[[str], None]
-    tally: Tally
+    tally: writing.Tally
 
     def live(self, texts: Iterable[str], between: str = "") -> None:
         """Each text piece by piece while it is written, with ``between`` before every other one."""
@@ -143,12 +144,9 @@ def run(
     name: str,
     key: str,
     texts: Iterable[str],
-    *,
-    loading: Mapping[str, Any],
+    given: Mapping[str, Any],
     options: Mapping[str, Any],
-    out: Path | None,
-    as_json: bool,
-    stats: bool,
+    *,
     between: str = "",
     lines: bool = False,
 ) -> None:
@@ -158,21 +156,26 @@ def run(
         name: the task.
         key: the text in its records.
         texts: what it reads.
-        loading: arguments of :func:`enfold.pipeline`.
-        options: arguments of the task's call.
-        out: a file to write to.
-        as_json: records instead of texts.
-        stats: the speed is told.
+        given: ``model``, and what :func:`document_options` and :func:`enfold.cli.writing.task_writing` add to a
+            command.
+        options: other arguments of the task's call; None is not given.
         between: what stands between two texts.
         lines: each text is a line, and so is what is written of it.
     """
     from enfold.tasks import pipeline
 
+    rest = dict(given)
+    out, as_json, stats, others = (rest.pop(each) for each in ("out", "as_json", "stats", "others"))
+    loading = {each: rest.pop(each) for each in ("model", "engine", "dtype", "long")}
+    loading |= where(rest.pop("revision"), rest.pop("offline"))
+    batch_size = rest.pop("batch_size")
+    options = {each: value for each, value in options.items() if value is not None}
+    options |= writing.chosen(rest, others) | {"batch_size": batch_size}
     to_terminal = out is None and sys.stdout.isatty()
     with output(out) as emit:
         # a bar and texts on the same terminal would spoil each other
         task = pipeline(name, progress=False if to_terminal else "auto", **loading)
-        tally = Tally()
+        tally = writing.Tally()
         documents = Documents(task, key, options, emit, tally)
         if as_json:
             documents.json(texts)

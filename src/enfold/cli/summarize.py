@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from enfold.cli import documents, options, writing
+from enfold.cli import documents, writing
 
 __all__ = ["command"]
 
@@ -18,22 +17,7 @@ __all__ = ["command"]
 @click.option("--prompt", metavar="TEXT", help="What a model that chats is asked, with {} where the text is to stand.")
 @documents.document_options
 @writing.task_writing
-def command(
-    inputs: tuple[str, ...],
-    model: str,
-    prompt: str | None,
-    out: Path | None,
-    as_json: bool,
-    long: str,
-    batch_size: int,
-    others: tuple[str, ...],
-    stats: bool,
-    engine: Any,
-    dtype: str,
-    revision: str | None,
-    offline: bool,
-    **given: Any,
-) -> None:
+def command(inputs: tuple[str, ...], prompt: str | None, **given: Any) -> None:
     """Summarises a FILE, a TEXT or, with -, standard input, each as a whole.
 
     A text over the model's limit is read in parts, whose summaries are summarised together. MODEL is one that was
@@ -45,23 +29,5 @@ def command(
     enfold summarize report.txt --prompt "Which dates does this text name? {}"
     enfold summarize letters/*.txt --model sshleifer/distilbart-cnn-12-6 --json --out summaries.jsonl
     """
-    call_options = writing.chosen(given, others) | {"batch_size": batch_size}
-    if prompt is not None:
-        call_options["prompt"] = prompt
-    documents.run(
-        "summarization",
-        "summary_text",
-        documents.read_documents(inputs),
-        loading={
-            "model": model,
-            "engine": engine,
-            "dtype": dtype,
-            "long": long,
-            **options.where(revision, offline),
-        },
-        options=call_options,
-        out=out,
-        as_json=as_json,
-        stats=stats,
-        between="\n",
-    )
+    texts = documents.read_documents(inputs)
+    documents.run("summarization", "summary_text", texts, given, {"prompt": prompt}, between="\n")

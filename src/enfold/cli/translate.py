@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from enfold.cli import documents, options, writing
+from enfold.cli import documents, writing
 
 __all__ = ["command"]
 
@@ -21,22 +20,7 @@ __all__ = ["command"]
 @documents.document_options
 @writing.task_writing
 def command(
-    inputs: tuple[str, ...],
-    source: str | None,
-    target: str | None,
-    model: str | None,
-    lines: bool,
-    out: Path | None,
-    as_json: bool,
-    long: str,
-    batch_size: int,
-    others: tuple[str, ...],
-    stats: bool,
-    engine: Any,
-    dtype: str,
-    revision: str | None,
-    offline: bool,
-    **given: Any,
+    inputs: tuple[str, ...], source: str | None, target: str | None, model: str | None, lines: bool, **given: Any
 ) -> None:
     """Translates a FILE, a TEXT or, with -, standard input; paragraphs, lists and blank lines stay.
 
@@ -54,26 +38,8 @@ def command(
             f"translation has no default model; name one with --model, as Helsinki-NLP/opus-mt-{pair} (fetched when it "
             "is first used), facebook/nllb-200-distilled-600M, or a folder"
         )
-    languages = {"src_lang": source, "tgt_lang": target}
-    call_options = writing.chosen(given, others) | {"batch_size": batch_size}
-    call_options |= {name: language for name, language in languages.items() if language is not None}
     texts = documents.read_documents(inputs)
     if lines:
         texts = [line for text in texts for line in text.removesuffix("\n").splitlines()]
-    documents.run(
-        "translation",
-        "translation_text",
-        texts,
-        loading={
-            "model": model,
-            "engine": engine,
-            "dtype": dtype,
-            "long": long,
-            **options.where(revision, offline),
-        },
-        options=call_options,
-        out=out,
-        as_json=as_json,
-        stats=stats,
-        lines=lines,
-    )
+    languages = {"src_lang": source, "tgt_lang": target}
+    documents.run("translation", "translation_text", texts, {"model": model, **given}, languages, lines=lines)

@@ -24,13 +24,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from enfold.generation.beam_hypotheses import BeamText, Candidate, Group, Hypothesis, Rules
-from enfold.generation.beam_scores import best, drawn, normalize
+from enfold.generation.beam_scores import best, drawn
 from enfold.generation.logits import apply
 from enfold.generation.loop import Move, Request, Result, rows_of
 from enfold.generation.recipe import Recipe
 from enfold.generation.rows import Scores
 from enfold.generation.session import Answer
 from enfold.generation.stop import done
+from enfold.generation.warpers import log_softmax
 
 __all__ = ["Beam"]
 
@@ -66,7 +67,7 @@ class Beam:
     def advance(self, writings: Sequence[BeamText], answer: Answer) -> list[Move]:
         logits = np.asarray(answer.logits, np.float32)
         raw = logits.copy() if "logits" in self._recipe.kept else None
-        scores = normalize(logits)
+        scores = log_softmax(logits)
         moved: list[list[list[Candidate]]] = [[] for _ in writings]
         for number in range(self._groups):
             live = [index for index, writing in enumerate(writings) if not writing.groups[number].over]

@@ -110,11 +110,10 @@ class Session:
             self.prompts.append(list(prompt))
         self.cache.expect(max(map(len, prompts), default=0))
         plain, sharing = self._donors(first, share=sources is None and not self._wants_hidden)
-        answers: dict[int, Answer] = {}
-        self._prefill(plain, [0] * len(plain), answers)
+        answers = self.read(plain, [0] * len(plain))
         for slot, (donor, length) in sharing.items():
             self.cache.copy_row(donor * self.width, slot * self.width, length)
-        self._prefill(list(sharing), [length for _, length in sharing.values()], answers)
+        answers |= self.read(list(sharing), [length for _, length in sharing.values()])
         for slot in answers:
             for row in range(slot * self.width + 1, (slot + 1) * self.width):
                 self.cache.copy_row(slot * self.width, row)
@@ -158,7 +157,9 @@ class Session:
                 whole.append(slot)
         return whole, sharing
 
-    def _prefill(self, slots: Sequence[int], pasts: Sequence[int], answers: dict[int, Answer]) -> None:
+    def read(self, slots: Sequence[int], pasts: Sequence[int]) -> dict[int, Answer]:
+        """Reads the prompts of slots beyond the tokens that the first row of each holds already; answers by slot."""
+        answers: dict[int, Answer] = {}
         rests = [self.prompts[slot][past:] for slot, past in zip(slots, pasts, strict=True)]
         for chosen in token_budget_batches([len(rest) for rest in rests], _TOKEN_BUDGET):
             before = [pasts[index] for index in chosen]
@@ -167,6 +168,7 @@ class Session:
             answer = self._run(batch, turn, batch.starts[1:] - 1)
             for place, index in enumerate(chosen):
                 answers[slots[index]] = answer.chosen([place])
+        return answers
 
     # ── steps ────────────────────────────────────────────────────────────────
 

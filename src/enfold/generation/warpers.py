@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from enfold.generation.rows import Rows, Scores
+from enfold.threads import in_parallel
 
 __all__ = ["Epsilon", "Eta", "MinP", "Normalize", "Temperature", "TopH", "TopK", "TopP", "Typical", "log_softmax"]
 
@@ -174,10 +175,20 @@ class TopH(Truncation):
 
 
 def log_softmax(scores: Scores) -> Scores:
-    """Log-probabilities ``(R, V)``, written in place; a row of ``-inf`` alone stays as it is."""
-    for row in scores:
-        if np.isfinite(row.max()):
-            row[...] = _log_softmax_row(row)
+    """Log-probabilities ``(R, V)``, written in place.
+
+    A row of ``-inf`` alone stays as it is; one that has NaN, or infinity, becomes NaN, which whoever chooses refuses.
+    """
+
+    def part(first: int, last: int) -> None:
+        weights = np.empty(scores.shape[1], np.float32)
+        with np.errstate(invalid="ignore"):
+            for row in scores[first:last]:
+                if (peak := row.max()) != -np.inf:
+                    row -= peak
+                    row -= np.log(np.exp(row, out=weights).sum())
+
+    in_parallel(part, len(scores), grain=8)
     return scores
 
 
