@@ -1,0 +1,150 @@
+// out = x Wᵀ where W is of signed bytes with a scale for each of its rows, and x becomes unsigned bytes with a scale and
+// a zero for each of its rows.
+//
+// x is written in seven bits: the sum of two products of bytes then fits the 16 bits of AVX2's instruction. Sixteen rows
+// of W stand as a panel [K/4][16][4], so that four products of sixteen sums are two instructions' worth of memory read
+// in order. A few columns of x that are much larger than the others (`outliers`) would take most of the seven bits: they
+// are left out of the bytes, and added as float32.
+#pragma once
+
+
+#include "buffer.h"
+#include "epilogue.h"
+#include "pool.h"
+
+namespace ENFOLD_ISA {
+
+constexpr int64_t BYTES_MC = 48;
+
+// x as bytes: scale · (q - zero)
+struct ByteRows {
+  int64_t depth;  // K rounded up to a multiple of four
+  uint8_t* q;     // (M, depth)
+  float *scale, *zero;
+  float* apart;  // (M, outliers)
+};
+
+inline void quantize_row(const float* x, const ByteMatrix& w, uint8_t* q, float* scale, float* zero, float* apart, float* copy) {
+  const int64_t k = w.k, depth = (k + 3) / 4 * 4;
+  if (w.outliers) {
+    std::memcpy(copy, x, k * sizeof(float));
+    for (int64_t i = 0; i < w.outliers; i++) apart[i] = x[w.places[i]], copy[w.places[i]] = 0;
+    x = copy;
+  }
+  f32v top{}, bottom{}, bad{};  // zero is always among the values; `bad` becomes NaN with NaN or infinity
+  int64_t at = 0;
+  for (; at + LANES <= k; at += LANES) {
+    const f32v value = load(x + at);
+    top = max(top, value), bottom = min(bottom, value), bad += value - value;
+  }
+  if (at < k) {
+    const f32v value = load_some(x + at, static_cast<int>(k - at));
+    top = max(top, value), bottom = min(bottom, value), bad += value - value;
+  }
+  const float low = lowest(bottom), range = highest(top) - low, wrong = sum(bad);
+  const float inverse = range > 0 && wrong == 0 ? 127.f / range : 0.f;
+  const float origin = __builtin_nearbyintf(-low * inverse);
+  *scale = range / 127.f + wrong;  // every output of such a row is NaN
+  *zero = origin;
+  for (at = 0; at + LANES <= k; at += LANES) {
+    i32v value = to_int(load(x + at) * inverse + (origin + 0.5f));
+    value = value < 0 ? all_i(0) : value > 127 ? all_i(127) : value;
+    for (int i = 0; i < LANES; i++) q[at + i] = static_cast<uint8_t>(value[i]);
+  }
+  for (; at < depth; at++) {
+    const float value = at < k ? x[at] * inverse + (origin + 0.5f) : 0.f;
+    q[at] = static_cast<uint8_t>(least(127.f, most(0.f, value)));
+  }
+}
+
+template <int ROWS>
+inline void byte_tile(const uint8_t* x, int64_t stride, const int8_t* panel, int64_t fours, i32v (*sums)[2]) {
+  i32v low[ROWS] = {}, high[ROWS] = {};
+  for (int64_t k = 0; k < fours; k++) {
+    const i32v a = load_bytes(panel + k * 64), b = load_bytes(panel + k * 64 + 32);
+#pragma GCC unroll 6
+    for (int i = 0; i < ROWS; i++) {
+      int32_t four;
+      std::memcpy(&four, x + i * stride + k * 4, 4);
+      const i32v value = all_i(four);
+      low[i] = dot_bytes(low[i], value, a);
+      high[i] = dot_bytes(high[i], value, b);
+    }
+  }
+  for (int i = 0; i < ROWS; i++) sums[i][0] = low[i], sums[i][1] = high[i];
+}
+
+inline void byte_rows(int rows, const uint8_t* x, int64_t stride, const int8_t* panel, int64_t fours, i32v (*sums)[2]) {
+  switch (rows) {
+    case 6: return byte_tile<6>(x, stride, panel, fours, sums);
+    case 5: return byte_tile<5>(x, stride, panel, fours, sums);
+    case 4: return byte_tile<4>(x, stride, panel, fours, sums);
+    case 3: return byte_tile<3>(x, stride, panel, fours, sums);
+    case 2: return byte_tile<2>(x, stride, panel, fours, sums);
+    default: return byte_tile<1>(x, stride, panel, fours, sums);
+  }
+}
+
+inline ByteRows quantize_rows(const float* x, int64_t m, const ByteMatrix& w) {
+  static thread_local Buffer<uint8_t> bytes;
+  static thread_local Buffer<float> numbers;
+  const int64_t depth = (w.k + 3) / 4 * 4;
+  float* all_numbers = numbers.of(m * (2 + w.outliers));
+  const ByteRows rows{depth, bytes.of(m * depth), all_numbers, all_numbers + m, all_numbers + 2 * m};
+  parallel_range(m, most<int64_t>(1, 16384 / most<int64_t>(1, w.k)), [&](int64_t first, int64_t last) {
+    static thread_local Buffer<float> copy;
+    for (int64_t row = first; row < last; row++)
+      quantize_row(x + row * w.k, w, rows.q + row * depth, rows.scale + row, rows.zero + row,
+                   rows.apart + row * w.outliers, copy.of(w.k));
+  });
+  return rows;
+}
+
+inline void gemm_bytes(const float* x, int64_t m, const ByteMatrix& w, const Finish& finish) {
+  const ByteRows quantized = quantize_rows(x, m, w);
+  const int64_t fours = (w.k + 3) / 4, panels = (w.n + 15) / 16, blocks = (m + BYTES_MC - 1) / BYTES_MC;
+  const int64_t limit = m < BYTES_MC ? most<int64_t>(1, 32768 / (fours * 64)) : 6;
+  const int64_t group = most<int64_t>(1, least<int64_t>(limit, panels * blocks / (4 * threads())));
+  const int64_t groups = (panels + group - 1) / group;
+  parallel(static_cast<int>(groups * blocks), [&](int task) {
+    // neighbouring tasks share rows of W, which are the larger part
+    const int64_t begin = task % blocks * BYTES_MC, last = least(m, begin + BYTES_MC);
+    const int64_t first = task / blocks * group, beyond = least(panels, first + group);
+    for (int64_t panel = first; panel < beyond; panel++) {
+      const int64_t column = panel * 16;
+      const int valid = static_cast<int>(least<int64_t>(16, w.n - column));
+      f32v scale[2], sum[2];
+      for (int half = 0; half < 2; half++) {
+        const int count = least(LANES, most(0, valid - half * LANES));
+        scale[half] = load_some(w.scale + column + half * LANES, count);
+        i32v whole{};
+        std::memcpy(&whole, w.sum + column + half * LANES, count * sizeof(int32_t));
+        sum[half] = to_float(whole);
+      }
+      for (int64_t row = begin; row < last; row += 6) {
+        const int count = static_cast<int>(least<int64_t>(6, last - row));
+        i32v sums[6][2];
+        byte_rows(count, quantized.q + row * quantized.depth, quantized.depth, w.panels + panel * fours * 64,
+                  fours, sums);
+        for (int i = 0; i < count; i++) {
+          const float step = quantized.scale[row + i], zero = quantized.zero[row + i];
+          f32v low = (to_float(sums[i][0]) - zero * sum[0]) * (step * scale[0]);
+          f32v high = (to_float(sums[i][1]) - zero * sum[1]) * (step * scale[1]);
+          const float* apart = quantized.apart + (row + i) * w.outliers;
+          for (int64_t o = 0; o < w.outliers; o++) {
+            const float* weights = w.apart + o * w.n + column;
+            if (valid == 16) {
+              low += apart[o] * load(weights), high += apart[o] * load(weights + LANES);
+            } else {
+              low += apart[o] * load_some(weights, least(LANES, valid));
+              if (valid > LANES) high += apart[o] * load_some(weights + LANES, valid - LANES);
+            }
+          }
+          write(finish, row + i, column, valid, low, high);
+        }
+      }
+    }
+  });
+}
+
+}  // namespace ENFOLD_ISA

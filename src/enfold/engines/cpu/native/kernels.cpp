@@ -1,0 +1,18 @@
+// All kernels, compiled once for each instruction set. ENFOLD_ISA is the set's name and a namespace, so that no function
+// compiled for one processor is taken for that of another.
+
+#include "kernels.h"
+
+#include "gemm_bytes.h"
+#include "gemm_float.h"
+
+#define ENFOLD_TEXT_(x) #x
+#define ENFOLD_TEXT(x) ENFOLD_TEXT_(x)
+#define ENFOLD_JOIN_(a, b) a##b
+#define ENFOLD_JOIN(a, b) ENFOLD_JOIN_(a, b)
+
+const Kernels ENFOLD_JOIN(ENFOLD_ISA, _kernels) = {
+    ENFOLD_TEXT(ENFOLD_ISA),
+    ENFOLD_ISA::gemm_float,
+    ENFOLD_ISA::gemm_bytes,
+};
