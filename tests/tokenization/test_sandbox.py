@@ -52,6 +52,24 @@ RUNAWAY = {
     "comparing": LONG + "{% set b = 'a' * 1000000 %}{% for i in range(99999) %}{% if a == b %}{% endif %}{% endfor %}",
     "searching": LONG + "{% for i in range(99999) %}{{ 'b' in a }}{{ a is in(a) }}{% endfor %}",
     "slicing": LONG + "{% for i in range(99999) %}{% set b = a[1:] %}{% endfor %}",
+    "squaring": "{% set n = namespace(a=3) %}{% for i in range(30) %}{% set n.a = n.a * n.a %}{% endfor %}",
+    "power-slow": "{{ (3 ** 60000000) % 7 }}",
+    "number-of-text": "{{ ('f' * 7000000) | int(base=16) // 3 }}",
+    "tuples-as-key": "{% set n = namespace(a=()) %}{% for i in range(9) %}{% for j in range(35000) %}"
+    "{% set n.a = (n.a,) %}{% endfor %}{% endfor %}{{ {n.a: 1} }}",
+    "replace-by-name": LONG + "{{ a | replace(old='a', new=a) }}",
+    "join-by-name": LONG + "{{ range(99999) | join(d=a) }}",
+    "join-unmade": LONG + "{{ range(99999) | map(attribute='b', default=a) | join }}",
+    "join-unmade-method": LONG + "{{ ''.join(range(99999) | map(attribute='b', default=a)) }}",
+    "views": LONG + "{{ [{'a': a}.values()] * 99999 }}",
+    "stripping": LONG + "{{ a.strip('b' * 1000000 + 'a') }}",
+    "searching-backwards": LONG + "{{ (a * 4).rfind('b' + a) }}",
+    "prefixes": "{% set t = ('a',) * 1000000 %}{% for i in range(99999) %}{{ 'b'.startswith(t) }}{% endfor %}",
+    "keys": "{% set t = (1,) * 1000000 %}{% for i in range(99999) %}{{ {}[t] }}{% endfor %}",
+    "made-keys": "{% set t = (1,) * 1000000 %}{% for i in range(99999) %}{% set d = {t: 1} %}{% endfor %}",
+    "searching-by-name": LONG + "{% for i in range(99999) %}{{ 'b' is in(seq=a) }}{{ 'b' is in(*[a]) }}{% endfor %}",
+    "selecting-by-name": "{% set t = [1] * 1000000 %}{{ range(99999) | select('in', seq=t) | list }}",
+    "selecting-lazily": "{% set t = [1] * 1000000 %}{{ range(99999) | map('abs') | select('in', t) | list }}",
     "selecting": LONG + "{{ range(99999) | map('string') | list | select('in', a) | list | length }}",
 }
 
@@ -85,6 +103,20 @@ def test_a_long_conversation_is_within_bounds() -> None:
     )
     text = tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False)
     assert len(text) > 2000 * 800
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ("{{ 'Role: {}'.format('user') }}", "Role: user"),
+        ("""{{ '{{"name": "{}"}}'.format('f') }}""", '{"name": "f"}'),
+        ("{{ {'a': 1}.items() | map('first') | join(d=', ') }}", "a"),
+        ("{{ none | map('upper') | list }}{{ missing | select | list }}", "[][]"),
+        ("{{ ['a', 'b'] | reverse | join('-') }}{{ 'ab' | replace(old='a', new='c') }}", "b-acb"),
+    ],
+)
+def test_what_is_harmless_runs(template: str, text: str) -> None:
+    assert _run(template) == text
 
 
 def test_nothing_is_loaded_from_elsewhere() -> None:

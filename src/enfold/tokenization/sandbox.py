@@ -12,18 +12,19 @@ This module imports jinja2, so it is itself imported only where a template is re
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, Sized, ValuesView
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache, wraps
+from string import Formatter
 from typing import Any
 
 from jinja2 import Template, nodes
 from jinja2.exceptions import SecurityError, TemplateError
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
-from jinja2.runtime import Context, Macro
+from jinja2.runtime import Context, LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
@@ -35,7 +36,11 @@ MAX_SIZE = 16_000_000
 MAX_WORK = 1_000_000
 """The most steps of one rendering; a step that handles much counts once more for every 256 characters or entries."""
 _MAX_NUMBER = 10_000
+"""The largest width or count, and the most bytes of a whole number, whose products take long."""
+_MAX_DEPTH = 100
+"""How deep containers may lie in each other: Python's own hashing of them ends the process where it is too deep."""
 _PER_STEP = 256
+_CONTAINERS = (list, tuple, Mapping, set, frozenset, KeysView, ValuesView, ItemsView)
 
 
 class RaisedError(TemplateError):
@@ -50,7 +55,8 @@ class TooMuchError(Exception):
 class _Run:
     """One rendering: what it has cost, what it has written, and where the assistant's own words are in that.
 
-    ``sizes`` are those of the containers met so far, which nothing can change in the sandbox, by their identity.
+    ``sizes`` are those of the containers met so far, which nothing can change in the sandbox, by their identity;
+    ``depths`` how deep they are.
     """
 
     work: int = 0
@@ -58,6 +64,7 @@ class _Run:
     chunks: list[str] = field(default_factory=list)
     spans: list[tuple[int, int]] = field(default_factory=list)
     sizes: dict[int, tuple[Any, int]] = field(default_factory=dict)
+    depths: dict[int, int] = field(default_factory=dict)
 
 
 _RUN: ContextVar[_Run] = ContextVar("template run")
@@ -109,18 +116,22 @@ def _size(value: Any) -> int:
         return 1 + len(value)
     if isinstance(value, int):
         return 1 + value.bit_length() // 8
-    if not isinstance(value, list | tuple | Mapping | set | frozenset):
+    if not isinstance(value, _CONTAINERS):
         return 1
-    sizes = _RUN.get().sizes
+    sizes, depths = _RUN.get().sizes, _RUN.get().depths
     if (known := sizes.get(id(value))) is not None:
         return known[1]
-    total = 1
+    total, depth = 1, 1
     for each in [*value.keys(), *value.values()] if isinstance(value, Mapping) else value:
         total += _size(each)
+        depth = max(depth, 1 + depths.get(id(each), 0))
         if total > MAX_SIZE:
             raise TooMuchError(f"it makes a value of more than {MAX_SIZE:,} characters and entries")
+    if depth > _MAX_DEPTH:
+        raise TooMuchError(f"it puts more than {_MAX_DEPTH} lists or mappings into each other")
     _spend(len(value) // 4)
     sizes[id(value)] = value, total  # the value itself is kept, so that no other gets its identity
+    depths[id(value)] = depth
     return total
 
 
@@ -133,16 +144,20 @@ def _seen(value: Any) -> Any:
 def _made(value: Any) -> Any:
     """A value that was made: a text in full, a container from parts that exist already."""
     size = _size(value)
-    if size > MAX_SIZE:
-        raise TooMuchError(f"it makes a value of {size:,} characters")
+    _limit(size, _MAX_NUMBER if isinstance(value, int) else MAX_SIZE)
     _spend(1 + (size if isinstance(value, str) else len(value) if hasattr(value, "__len__") else 0) // _PER_STEP)
     return value
 
 
-def _metered(values: Iterable[Any]) -> Iterator[Any]:
+def _metered(values: Iterable[Any], steps: int = 1) -> Iterator[Any]:
     for value in values:
-        _spend(1)
+        _spend(steps)
         yield value
+
+
+def _whole(value: Any) -> Any:
+    """A list for what would be made while it is read, so that its size can be known before."""
+    return list(_metered(value)) if isinstance(value, Iterator) and not isinstance(value, LoopContext) else value
 
 
 def _joined(values: list[Any]) -> str:
@@ -153,28 +168,37 @@ def _joined(values: list[Any]) -> str:
 def _foresee(operation: str, left: Any, right: Any) -> None:
     """Refuse a multiplication whose result would be too large, before it is made."""
     if operation == "**" and isinstance(left, int) and isinstance(right, int):
-        size = left.bit_length() * abs(right) // 8
-    elif operation == "*" and isinstance(left, int) != isinstance(right, int):
+        return _limit(left.bit_length() * abs(right) // 8, _MAX_NUMBER)
+    if operation == "*" and isinstance(left, int) and isinstance(right, int):
+        return _limit(_size(left) + _size(right), _MAX_NUMBER)
+    if operation == "*" and isinstance(left, int) != isinstance(right, int):
         times, what = (left, right) if isinstance(left, int) else (right, left)
         size = times * _size(what) if isinstance(what, str | list | tuple) else 0
     elif operation == "%" and isinstance(left, str):
         size = _formatted(left, right)
     else:
-        return
-    _limit(size)
+        return None
+    return _limit(size)
 
 
-def _limit(size: int) -> None:
-    if size > MAX_SIZE:
+def _limit(size: int, most: int = MAX_SIZE) -> None:
+    if size > most:
         raise TooMuchError(f"it makes a value of {size:,} characters or entries")
 
 
 def _formatted(text: str, arguments: Any) -> int:
     """The most characters that a format can make; a width that is itself an argument can't be foreseen."""
-    if re.search(r"\d{5}|%[^a-zA-Z%]*\*|:[^{}]*\{", text):
+    if re.search(r"\d{5}|%[^a-zA-Z%]*\*", text) or _asks_for_width(text):
         raise TooMuchError(f"it formats with a very large or unknown width: {text[:60]!r}")
     fields = text.count("%") + text.count("{")
     return len(text) + fields * (_size(arguments) + _MAX_NUMBER)
+
+
+def _asks_for_width(text: str) -> bool:
+    try:
+        return any("{" in (form or "") for _, _, form, _ in Formatter().parse(text))
+    except ValueError:  # no such format, or one of the other kind
+        return False
 
 
 # name → how often the number that it takes, a width for example, may stand in what it makes
@@ -183,11 +207,18 @@ _WITH_NUMBER: Mapping[str, Callable[[Any], int]] = {
     "indent": lambda value: str(value).count("\n") + 1,
     "tojson": _size,
 }
+# filters whose arguments count by their place → the names that they may be given by instead
+_BY_NAME: Mapping[str, tuple[str, ...]] = {"replace": ("old", "new"), "join": ("d",)}
+# what looks at the whole argument for every character, at worst
+_PRODUCTS = frozenset({"rfind", "rindex", "rsplit", "rpartition", "strip", "lstrip", "rstrip", "trim"})
 
 
 def _foresee_call(name: str, value: Any, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> None:
     """Refuse a method or filter of text whose result would be too large, before it runs."""
     everything = (*arguments, *named.values())
+    arguments += tuple(named[each] for each in _BY_NAME.get(name, ()) if each in named)
+    if name in _PRODUCTS:
+        _spend(_size(value) * sum(len(each) for each in everything if isinstance(each, str)) // _PER_STEP)
     if name in _WITH_NUMBER:
         number = max((each if isinstance(each, int) else _size(each) for each in everything), default=0)
         if number > _MAX_NUMBER:
@@ -197,9 +228,7 @@ def _foresee_call(name: str, value: Any, arguments: tuple[Any, ...], named: Mapp
         _limit(len(value) + value.count(arguments[0]) * len(arguments[1]))
     elif name == "join":
         between, parts = (value, arguments[0]) if isinstance(value, str) and arguments else (arguments[:1], value)
-        # of a generator the length is unknown
-        count = len(parts) if isinstance(parts, list | tuple | str | Mapping) else 100_000
-        _limit(count * _size(between))
+        _limit((len(parts) if isinstance(parts, Sized) else 1) * _size(between) + _size(parts))
     elif name == "format" and isinstance(value, str):
         _limit(_formatted(value, everything))
 
@@ -279,6 +308,9 @@ class _Bounded(ImmutableSandboxedEnvironment):
         name = getattr(method, "__name__", "")
         if name in _WITHOUT:
             raise SecurityError(f"the method {name} is not safe to call")
+        if not isinstance(obj, Macro):
+            args = tuple(_seen(_whole(each)) for each in args)
+            _spend(sum(map(_size, kwargs.values())) // _PER_STEP)
         if isinstance(receiver := getattr(method, "__self__", None), str):
             _seen(receiver)
             _foresee_call(name, receiver, args, kwargs)
@@ -292,12 +324,15 @@ def _bounded_filter(name: str, function: Callable[..., Any]) -> Callable[..., An
     @wraps(function)
     def bounded(*args: Any, **kwargs: Any) -> Any:
         value, *rest = args[first:]
-        if name not in _CHEAP:
-            # a filter that applies another to each entry looks at what that is given as often
-            times = len(value) if name in _MANY and hasattr(value, "__len__") else 1
-            _spend(1 + (_size(value) + times * sum(map(_size, rest))) // _PER_STEP)
+        given = sum(map(_size, (*rest, *kwargs.values())))
+        if name in _MANY and value:
+            # it applies another filter, or a test, to each entry, which looks at what that is given as often
+            value = _metered(value, 1 + given // _PER_STEP)
+        elif name not in _CHEAP:
+            value = _whole(value)
+            _spend(1 + (_size(value) + given) // _PER_STEP)
         _foresee_call(name, value, tuple(rest), kwargs)
-        return _made(function(*args, **kwargs))
+        return _made(function(*args[:first], value, *rest, **kwargs))
 
     return bounded
 
@@ -350,14 +385,21 @@ class _Metering(NodeTransformer):
 
     def visit_Test(self, node: nodes.Test) -> nodes.Node:
         self.generic_visit(node)
-        if node.args:
+        if node.args or node.kwargs or node.dyn_args or node.dyn_kwargs:
             node.node = _through("_seen", node.node)
             node.args = [_through("_seen", each) for each in node.args]
+            node.dyn_args = node.dyn_args and _through("_seen", node.dyn_args)
+            node.dyn_kwargs = node.dyn_kwargs and _through("_seen", node.dyn_kwargs)
+            for each in node.kwargs:
+                each.value = _through("_seen", each.value)
         return node
 
     def visit_Getitem(self, node: nodes.Getitem) -> Any:
         self.generic_visit(node)
-        return _through("_made", node) if isinstance(node.arg, nodes.Slice) else node
+        if isinstance(node.arg, nodes.Slice):
+            return _through("_made", node)
+        node.arg = _hashed(node.arg)
+        return node
 
     def visit_List(self, node: nodes.List) -> Any:
         self.generic_visit(node)
@@ -365,6 +407,8 @@ class _Metering(NodeTransformer):
 
     def visit_Dict(self, node: nodes.Dict) -> Any:
         self.generic_visit(node)
+        for pair in node.items:
+            pair.key = _hashed(pair.key)
         return _through("_made", node)
 
     def visit_Tuple(self, node: nodes.Tuple) -> Any:
@@ -374,3 +418,8 @@ class _Metering(NodeTransformer):
 
 def _through(name: str, node: nodes.Node) -> Any:
     return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
+
+
+def _hashed(key: nodes.Expr) -> Any:
+    """A key: of all of it a hash is made."""
+    return key if isinstance(key, nodes.Const) else _through("_seen", key)
