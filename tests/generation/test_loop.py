@@ -340,3 +340,16 @@ def test_weights_that_are_not_numbers_are_named(
         model._plan = model._wire(model.blueprint)
     with pytest.raises(NumericalError, match=f"NaN after .* tokens; they begin in {layer}"):
         model.generate([[5, 6, 7]], max_new_tokens=3, **options)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_keys_that_are_turned_by_the_length_of_a_text_are_not_shared(engine: Any, tmp_path: Path) -> None:
+    scaling = {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 10000.0}
+    make_reference("llama", "causal-lm", 60, tmp_path, rope_parameters=scaling, max_position_embeddings=32)
+    model = load_model(tmp_path, "causal-lm", engine=engine)
+    drawn = np.random.default_rng(3)
+    for _ in range(4):
+        long = drawn.integers(3, 60, 90).tolist()
+        short = [*long[:24], *drawn.integers(3, 60, 3).tolist()]
+        options: dict[str, Any] = {"max_new_tokens": 4, "eos_token_id": None}
+        assert texts(model, [long, short], **options)[1:] == texts(model, [short], **options)

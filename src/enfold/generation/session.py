@@ -12,10 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from enfold.arch import Rotary
 from enfold.cache import Turn
 from enfold.generation.rows import Scores
 from enfold.model import PreTrainedModel
 from enfold.packing import Packed, pack, token_budget_batches
+from enfold.positions import depends_on_length
 
 __all__ = ["Answer", "Session", "common_beginning"]
 
@@ -78,8 +80,10 @@ class Session:
 
     def __init__(self, model: PreTrainedModel, *, width: int = 1, wants_hidden: bool = False) -> None:
         self.model, self.width = model, width
-        self._wants_hidden = wants_hidden
         self._fields = ("logits", "last_hidden_state") if wants_hidden else ("logits",)
+        rotary = model.arch.relative
+        # keys that are turned by the length of their text are of no use to a text of another length
+        self._can_share = not wants_hidden and not (isinstance(rotary, Rotary) and depends_on_length(rotary))
         self._plan = model.quick_plan()
         self.cache = model.new_cache()
         self.prompts: list[list[int]] = []
@@ -109,7 +113,7 @@ class Session:
             self.cache.add(self.width, owner=slot)
             self.prompts.append(list(prompt))
         self.cache.expect(max(map(len, prompts), default=0))
-        plain, sharing = self._donors(first, share=sources is None and not self._wants_hidden)
+        plain, sharing = self._donors(first, share=sources is None and self._can_share)
         answers = self.read(plain, [0] * len(plain))
         for slot, (donor, length) in sharing.items():
             self.cache.copy_row(donor * self.width, slot * self.width, length)
