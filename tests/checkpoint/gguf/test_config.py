@@ -135,6 +135,12 @@ class TestScaledPositions:
         odd = {"rope_freqs.weight": (np.linspace(1, 7, 8, dtype=np.float32), "F32")}
         with pytest.raises(ConfigError, match=r"rope_freqs\.weight holds \[1\.0.*expected those of Llama 3\.1"):
             _config(tmp_path, more=odd)
+        for values, kind, message in (
+            (np.ones(3, np.float16), "F16", r"rope_freqs\.weight is of another type; expected float32"),
+            (np.ones(0, np.float32), "F32", r"rope_freqs\.weight holds \[\]; expected those of Llama"),
+        ):
+            with pytest.raises(ConfigError, match=message):
+                _config(tmp_path, more={"rope_freqs.weight": (values, kind)})
 
 
 @pytest.mark.parametrize("architecture", ["bert", "mamba"])

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from enfold.checkpoint.gguf.header import Header
+from enfold.checkpoint.gguf.header import PLAIN_TYPES, Header
 from enfold.checkpoint.gguf.names import NAMINGS, Naming
 from enfold.errors import ConfigError
 
@@ -102,7 +102,12 @@ class _Keys:
     def floats(self, name: str) -> npt.NDArray[np.float32] | None:
         """The values of a small float32 tensor; None where the file has no such tensor."""
         entry = self.tensors.get(name)
-        return None if entry is None else self.header.data[entry.begin : entry.end].copy().view("<f4")
+        if entry is None:
+            return None
+        if PLAIN_TYPES.get(entry.type) != "float32":
+            self.refuse(f"{name} is of another type; expected float32")
+            return None
+        return self.header.data[entry.begin : entry.end].copy().view("<f4")
 
 
 def _short(value: Any) -> str:
@@ -197,7 +202,7 @@ def _llama3_scaling(
     """
     scaling: dict[str, Any] = {
         "rope_type": "llama3",
-        "factor": float(factors.max()),
+        "factor": float(factors.max(initial=1.0)),
         "low_freq_factor": 1.0,
         "high_freq_factor": 4.0,
         "original_max_position_embeddings": 8192,
