@@ -3,8 +3,11 @@
 
 #include "kernels.h"
 
+#include "attention.h"
+#include "gemm_blocks.h"
 #include "gemm_bytes.h"
 #include "gemm_float.h"
+#include "join.h"
 
 #define ENFOLD_TEXT_(x) #x
 #define ENFOLD_TEXT(x) ENFOLD_TEXT_(x)
@@ -15,4 +18,9 @@ const Kernels ENFOLD_JOIN(ENFOLD_ISA, _kernels) = {
     ENFOLD_TEXT(ENFOLD_ISA),
     ENFOLD_ISA::gemm_float,
     ENFOLD_ISA::gemm_bytes,
+    ENFOLD_ISA::gemm_blocks,
+    ENFOLD_ISA::block_rows_at,
+    ENFOLD_ISA::attend,
+    ENFOLD_ISA::rotate,
+    ENFOLD_ISA::join,
 };

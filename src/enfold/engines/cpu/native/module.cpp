@@ -4,10 +4,14 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
 
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <tuple>
+#include <vector>
 
 #include "kernels.h"
 #include "pool.h"
@@ -92,6 +96,139 @@ void gemm_bytes(const Matrix& x, const Bytes& w, std::optional<Vector> bias, int
   kernels().gemm_bytes(x.data(), x.shape(0), matrix, finish);
 }
 
+// Rows of an array whose numbers are next to each other, rows any distance apart.
+template <typename T>
+using Rows = nb::ndarray<T, nb::numpy, nb::ndim<2>, nb::device::cpu>;
+using Places = Array<int64_t, 1>;
+
+template <typename T>
+int64_t stride_of(const Rows<T>& rows) {
+  expect(rows.shape(1) < 2 || rows.stride(1) == 1, "numbers of a row must be next to each other");
+  expect(rows.shape(0) < 2 || rows.stride(0) >= static_cast<int64_t>(rows.shape(1)), "rows must not overlap");
+  return rows.shape(0) < 2 ? static_cast<int64_t>(rows.shape(1)) : rows.stride(0);
+}
+
+// Keys of all sequences: how many numbers there are from the first to the last, and how far apart keys and heads are.
+struct KeySpace {
+  const float *keys, *values;
+  int64_t numbers, key_stride, head_stride;
+};
+
+void attend(const Rows<const float>& query, const KeySpace& space, int64_t heads, int64_t kv_heads, int64_t size,
+            const Places& begin, const Places& count, const Places& offset, const Places& length, float scale, bool causal,
+            int64_t window, const std::optional<nb::ndarray<const float, nb::numpy, nb::ndim<4>, nb::device::cpu>>& bias,
+            OutMatrix out) {
+  const int64_t sequences = begin.shape(0), tokens = query.shape(0);
+  expect(heads > 0 && kv_heads > 0 && size > 0 && heads % kv_heads == 0, "heads must be a multiple of kv_heads");
+  expect(static_cast<int64_t>(query.shape(1)) == heads * size, "query must be (T, heads * size)");
+  expect(out.shape(0) == query.shape(0) && out.shape(1) == query.shape(1), "out must be like query");
+  expect(count.shape(0) == begin.shape(0) && offset.shape(0) == begin.shape(0) && length.shape(0) == begin.shape(0),
+         "begin, count, offset and length must be of one length");
+  expect(window >= 0, "window must not be negative");
+  Attention a{query.data(), stride_of(query), space.keys, space.values, space.key_stride, space.head_stride, out.data(),
+              heads, kv_heads, size, sequences, begin.data(), count.data(), offset.data(), length.data(), scale, causal,
+              window, nullptr, 0, 0, 0};
+  for (int64_t i = 0; i < sequences; i++) {
+    expect(a.begin[i] >= 0 && a.count[i] >= 0 && a.begin[i] <= tokens && a.count[i] <= tokens - a.begin[i],
+           "queries beyond the end");
+    const int64_t reach = (kv_heads - 1) * a.head_stride + size;
+    expect(a.length[i] >= 0 && a.offset[i] >= 0, "negative keys");
+    expect(a.length[i] == 0 || (a.offset[i] <= space.numbers - reach &&
+                                (a.length[i] - 1) <= (space.numbers - reach - a.offset[i]) / a.key_stride),
+           "keys beyond the end");
+    expect(!causal || a.length[i] >= a.count[i], "fewer keys than queries");
+    if (bias) {
+      expect(bias->shape(0) == 1 || static_cast<int64_t>(bias->shape(0)) == sequences, "bias must be (1 or B, H, S, S')");
+      expect(static_cast<int64_t>(bias->shape(1)) == heads && static_cast<int64_t>(bias->shape(2)) >= a.count[i] &&
+                 static_cast<int64_t>(bias->shape(3)) >= a.length[i],
+             "bias must reach over all queries and keys");
+    }
+  }
+  if (bias) {
+    expect(bias->shape(3) < 2 || bias->stride(3) == 1, "numbers of the bias must be next to each other");
+    a.bias = bias->data(), a.bias_sequence = bias->shape(0) == 1 ? 0 : bias->stride(0);
+    a.bias_head = bias->stride(1), a.bias_row = bias->stride(2);
+  }
+  nb::gil_scoped_release unlocked;
+  kernels().attend(a);
+}
+
+void attend_packed(const Rows<const float>& query, const Rows<const float>& key, const Rows<const float>& value,
+                   int64_t heads, int64_t kv_heads, int64_t size, const Places& begin, const Places& count,
+                   const Places& first, const Places& length, float scale, bool causal, int64_t window,
+                   std::optional<nb::ndarray<const float, nb::numpy, nb::ndim<4>, nb::device::cpu>> bias, OutMatrix out) {
+  const int64_t stride = stride_of(key), width = kv_heads * size;
+  expect(static_cast<int64_t>(key.shape(1)) == width && static_cast<int64_t>(value.shape(1)) == width &&
+             key.shape(0) == value.shape(0),
+         "key and value must be (T', kv_heads * size)");
+  expect(stride_of(value) == stride, "rows of key and value must be equally far apart");
+  const int64_t rows = key.shape(0), numbers = rows ? (rows - 1) * stride + width : 0;
+  std::vector<int64_t> offset(first.shape(0));
+  for (std::size_t i = 0; i < offset.size(); i++) {
+    expect(first.data()[i] >= 0 && first.data()[i] <= rows, "keys beyond the end");
+    offset[i] = first.data()[i] * stride;
+  }
+  const std::size_t shape[1] = {offset.size()};
+  attend(query, {key.data(), value.data(), numbers, stride, size}, heads, kv_heads, size, begin, count,
+         Places(offset.data(), 1, shape, nb::handle()), length, scale, causal, window, bias, out);
+}
+
+void attend_stored(const Rows<const float>& query, const Array<float, 4>& keys, const Array<float, 4>& values,
+                   int64_t heads, const Places& begin, const Places& count, const Places& rows, const Places& length,
+                   float scale, bool causal, int64_t window,
+                   std::optional<nb::ndarray<const float, nb::numpy, nb::ndim<4>, nb::device::cpu>> bias, OutMatrix out) {
+  for (int i = 0; i < 4; i++) expect(keys.shape(i) == values.shape(i), "keys and values must be of one shape");
+  const int64_t kv_heads = keys.shape(1), capacity = keys.shape(2), size = keys.shape(3), row = kv_heads * capacity * size;
+  std::vector<int64_t> offset(rows.shape(0));
+  for (std::size_t i = 0; i < offset.size(); i++) {
+    expect(rows.data()[i] >= 0 && rows.data()[i] < static_cast<int64_t>(keys.shape(0)), "a row beyond the end");
+    expect(i >= length.shape(0) || length.data()[i] <= capacity, "keys beyond the end");
+    offset[i] = rows.data()[i] * row;
+  }
+  const std::size_t shape[1] = {offset.size()};
+  attend(query, {keys.data(), values.data(), static_cast<int64_t>(keys.shape(0)) * row, size, capacity * size}, heads,
+         kv_heads, size, begin, count, Places(offset.data(), 1, shape, nb::handle()), length, scale, causal, window, bias,
+         out);
+}
+
+void rotate(Rows<float> x, int64_t size, const Matrix& cosines, const Matrix& sines) {
+  const int64_t turned = cosines.shape(1);
+  expect(size > 0 && x.shape(1) % size == 0 && turned <= size && turned % 2 == 0, "x must be (T, heads * size)");
+  expect(cosines.shape(0) == x.shape(0) && sines.shape(0) == x.shape(0) && sines.shape(1) == cosines.shape(1),
+         "cosines and sines must be (T, turned)");
+  const int64_t stride = stride_of(x);
+  nb::gil_scoped_release unlocked;
+  kernels().rotate(x.data(), x.shape(0), stride, x.shape(1) / size, size, cosines.data(), sines.data(), turned);
+}
+
+using Norm = std::tuple<Vector, std::optional<Vector>, float, OutMatrix>;
+
+void join(const std::vector<Matrix>& terms, std::optional<OutMatrix> total, const std::vector<Norm>& norms) {
+  expect(terms.size() >= 1 && terms.size() <= 3 && norms.size() <= 2, "one to three terms, at most two norms");
+  expect(total || norms.size() == 1, "without a total there must be one norm");
+  Joined joined{};
+  joined.rows = terms[0].shape(0), joined.width = terms[0].shape(1);
+  const auto fits = [&](const auto& array) {
+    return static_cast<int64_t>(array.shape(0)) == joined.rows && static_cast<int64_t>(array.shape(1)) == joined.width;
+  };
+  for (const Matrix& term : terms) {
+    expect(fits(term), "terms must be of one shape");
+    joined.terms[joined.term_count++] = term.data();
+  }
+  expect(!total || fits(*total), "the total must be like the terms");
+  joined.total = total ? total->data() : nullptr;
+  for (const auto& [weight, bias, eps, out] : norms) {
+    expect(fits(out), "outputs must be like the terms");
+    expect(static_cast<int64_t>(weight.shape(0)) == joined.width &&
+               (!bias || static_cast<int64_t>(bias->shape(0)) == joined.width),
+           "weights of norms must be (width,)");
+    joined.norms[joined.norm_count] = {weight.data(), bias ? bias->data() : nullptr, eps};
+    joined.out[joined.norm_count++] = out.data();
+  }
+  nb::gil_scoped_release unlocked;
+  kernels().join(joined);
+}
+
 }  // namespace
 
 NB_MODULE(_native, module) {
@@ -105,4 +242,8 @@ NB_MODULE(_native, module) {
     new (self) Bytes(make_bytes(panels, scale, sum, places, apart, columns));
   });
   module.def("gemm_bytes", &gemm_bytes, nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg().none(), nb::arg());
+  module.def("attend_packed", &attend_packed);
+  module.def("attend_stored", &attend_stored);
+  module.def("rotate", &rotate);
+  module.def("join", &join);
 }

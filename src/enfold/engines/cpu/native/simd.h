@@ -95,9 +95,9 @@ inline void transpose(f32v r[LANES]) {
 }
 
 inline float highest(f32v a) {
-  float s = a[0];
-  for (int i = 1; i < LANES; i++) s = a[i] > s ? a[i] : s;
-  return s;
+  a = max(a, __builtin_shufflevector(a, a, 4, 5, 6, 7, 0, 1, 2, 3));
+  a = max(a, __builtin_shufflevector(a, a, 2, 3, 0, 1, 6, 7, 4, 5));
+  return a[0] > a[1] ? a[0] : a[1];
 }
 
 inline float lowest(f32v a) {
@@ -130,14 +130,67 @@ inline i32v dot_bytes(i32v sum, i32v unsigned_bytes, i32v signed_bytes) {
 #endif
 }
 
-// half-precision numbers, eight of them
-inline f32v load_half(const uint16_t* at) {
-#ifdef __F16C__
-  return (f32v)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at)));
+// the same where both are signed: -128 only on the left
+inline i32v dot_signed(i32v sum, i32v left, i32v right) {
+#if defined(__AVX2__)
+  const __m256i sizes = _mm256_abs_epi8((__m256i)left);
+  return dot_bytes(sum, (i32v)sizes, (i32v)_mm256_sign_epi8((__m256i)right, (__m256i)left));
+#elif defined(__ARM_FEATURE_DOTPROD)
+  return dot_bytes(sum, left, right);
 #else
+  const auto *a = reinterpret_cast<const int8_t*>(&left), *b = reinterpret_cast<const int8_t*>(&right);
+  for (int i = 0; i < 32; i++) sum[i / 4] += a[i] * b[i];
+  return sum;
+#endif
+}
+
+// Sums of products of unsigned numbers up to 15 and signed bytes, four in each of eight places. AVX2 has sixteen bits
+// for the products of two, which hold those of eight times two as well: 8 · 2 · 15 · 127 < 2^15.
+struct NibbleSum {
+#if defined(__AVX2__) && !defined(__AVX512VNNI__) && !defined(__AVXVNNI__)
+  i16v pairs;
+  void add(i32v nibbles, i32v signed_bytes) {
+    pairs += (i16v)_mm256_maddubs_epi16((__m256i)nibbles, (__m256i)signed_bytes);
+  }
+  i32v total() const { return (i32v)_mm256_madd_epi16((__m256i)pairs, _mm256_set1_epi16(1)); }
+#else
+  i32v whole;
+  void add(i32v nibbles, i32v signed_bytes) { whole = dot_bytes(whole, nibbles, signed_bytes); }
+  i32v total() const { return whole; }
+#endif
+};
+
+// the nearest whole numbers, of two the even one
+inline i32v nearest(f32v value) {
+#ifdef __AVX2__
+  return (i32v)_mm256_cvtps_epi32((__m256)value);
+#else
+  i32v result;
+  for (int i = 0; i < LANES; i++) result[i] = static_cast<int32_t>(__builtin_lrintf(value[i]));
+  return result;
+#endif
+}
+
+inline f32v magnitude(f32v a) { return as_float(as_int(a) & 0x7fffffff); }
+
+// eight numbers as bytes, four to each place
+inline void store_fours(void* first, void* second, i32v value) {
+  typedef int8_t i8x8 __attribute__((vector_size(8)));
+  const i8x8 bytes = __builtin_convertvector(value, i8x8);
+  std::memcpy(first, &bytes, 4);
+  std::memcpy(second, reinterpret_cast<const char*>(&bytes) + 4, 4);
+}
+
+// half-precision numbers, eight of them
+inline f32v load_half(const void* at) {
+#ifdef __F16C__
+  return (f32v)_mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(at)));
+#else
+  uint16_t halves[LANES];
+  std::memcpy(halves, at, sizeof(halves));
   f32v result;
   for (int i = 0; i < LANES; i++) {
-    const uint32_t half = at[i], sign = (half & 0x8000u) << 16, magnitude = half & 0x7fffu;
+    const uint32_t half = halves[i], sign = (half & 0x8000u) << 16, magnitude = half & 0x7fffu;
     uint32_t bits = (magnitude << 13) + 0x38000000u;       // the exponent's bias is 15 there and 127 here
     if (magnitude >= 0x7c00u) bits += 0x38000000u;         // infinities and NaN
     float number;

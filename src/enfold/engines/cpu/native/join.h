@@ -1,0 +1,61 @@
+// Where a sublayer's result meets the residual stream: addition and norms in one pass over each row.
+#pragma once
+
+#include "kernels.h"
+#include "pool.h"
+#include "simd.h"
+
+namespace ENFOLD_ISA {
+
+// The norm of `width` numbers: (x - mean) / √(variance + eps) · weight + bias, or x / √(mean of squares + eps) · weight.
+inline void norm_row(const float* x, float* out, int64_t width, const NormWeights& norm) {
+  f32v total{};
+  float rest = 0;
+  int64_t i = 0;
+  float mean = 0;
+  if (norm.bias) {
+    for (; i + LANES <= width; i += LANES) total += load(x + i);
+    for (; i < width; i++) rest += x[i];
+    mean = (sum(total) + rest) / width;
+  }
+  f32v squares{};
+  rest = 0;
+  for (i = 0; i + LANES <= width; i += LANES) {
+    const f32v value = load(x + i) - mean;
+    squares += value * value;
+  }
+  for (; i < width; i++) rest += (x[i] - mean) * (x[i] - mean);
+  const float factor = 1.f / __builtin_sqrtf((sum(squares) + rest) / width + norm.eps);
+  for (i = 0; i + LANES <= width; i += LANES) {
+    f32v value = (load(x + i) - mean) * factor * load(norm.weight + i);
+    if (norm.bias) value += load(norm.bias + i);
+    store(out + i, value);
+  }
+  for (; i < width; i++) out[i] = (x[i] - mean) * factor * norm.weight[i] + (norm.bias ? norm.bias[i] : 0.f);
+}
+
+// total = the sum of the terms (rows, width); each norm of it into its own output. `total` may be null with one norm.
+inline void join(const Joined& joined) {
+  const int64_t width = joined.width;
+  const int64_t grain = 8192 / (width < 1 ? 1 : width) + 1;
+  parallel_range(joined.rows, grain, [&](int64_t first, int64_t last) {
+    for (int64_t row = first; row < last; row++) {
+      const int64_t at = row * width;
+      float* to = joined.total ? joined.total + at : joined.out[0] + at;
+      int64_t i = 0;
+      for (; i + LANES <= width; i += LANES) {
+        f32v value = load(joined.terms[0] + at + i);
+        for (int term = 1; term < joined.term_count; term++) value += load(joined.terms[term] + at + i);
+        store(to + i, value);
+      }
+      for (; i < width; i++) {
+        float value = joined.terms[0][at + i];
+        for (int term = 1; term < joined.term_count; term++) value += joined.terms[term][at + i];
+        to[i] = value;
+      }
+      for (int norm = 0; norm < joined.norm_count; norm++) norm_row(to, joined.out[norm] + at, width, joined.norms[norm]);
+    }
+  });
+}
+
+}  // namespace ENFOLD_ISA
