@@ -2,12 +2,14 @@
 //
 // A kernel's work is cut into more tasks than there are threads, which take the next one from a counter: where the
 // operating system gives a core to somebody else, the other threads do its part. One kernel at a time uses the pool; a
-// second one, called meanwhile from another thread, does its tasks itself, so that sessions don't wait for each other.
+// second one, called meanwhile from another thread or by a task, does its tasks itself, so that sessions don't wait for
+// each other. What a task throws reaches the caller when the others are done; of several failures, the first.
 #pragma once
 
 #include <cstdint>
 
-// How many threads kernels use from now on, the calling one included.
+// How many threads kernels use from now on, the calling one included; waits for the kernel that runs. Throws
+// std::invalid_argument where the number can't be meant.
 void set_threads(int count);
 int threads();
 
