@@ -153,10 +153,10 @@ def test_a_drawn_draft_keeps_the_distribution() -> None:
         assert chi_square(counts, chances * len(drawn)) > 50
 
 
-def few_words(seed: int) -> PreTrainedModel:
-    """A random model of five tokens."""
+def few_words(seed: int, vocabulary: int = 5) -> PreTrainedModel:
+    """A random model of few tokens and positions."""
     config = config_of(
-        {"model_type": "gpt2", "vocab_size": 5, "n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": 16}
+        {"model_type": "gpt2", "vocab_size": vocabulary, "n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": 16}
     )
     model = make_model(config, "causal-lm", engine="cpu")
     generator = np.random.default_rng(seed)
@@ -234,3 +234,11 @@ def test_an_assistant_of_another_kind_is_refused() -> None:
         model.generate([[5]], assistant_model=writer("bart", "cpu"))
     with pytest.raises(InputError, match=r"drafts .* go with greedy and sample"):
         model.generate([[5]], assistant_model=model, num_beams=2)
+
+
+def test_an_assistant_with_fewer_positions_drafts_while_it_can() -> None:
+    model, assistant = writer("gpt2", "cpu"), few_words(1, vocabulary=61)
+    options: dict[str, Any] = {"max_new_tokens": 30, "eos_token_id": None}
+    for prompt in ([5, 6, 7], [*range(3, 24)]):
+        plain = model.generate([prompt], **options)
+        np.testing.assert_array_equal(model.generate([prompt], assistant_model=assistant, **options), plain)

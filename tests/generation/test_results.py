@@ -127,3 +127,15 @@ def test_a_training_model_is_shown_without_dropout_and_gradients() -> None:
     output = model.generate([[5, 6, 7]], max_new_tokens=4, **SHOWN)
     torch.testing.assert_close(output.hidden_states, expected.hidden_states)
     assert model.training and not output.hidden_states[0][0].requires_grad
+
+
+def test_padding_is_an_end_token_where_there_is_none() -> None:
+    ends = [2, *range(3, 30)]
+    written = writer("gpt2", "cpu").generate([[5, 6], [7, 8, 9]], pad_token_id=-1, eos_token_id=ends, max_new_tokens=9)
+    assert (np.asarray(written) >= 0).all()
+
+
+def test_decoder_prompts_are_one_for_each_input() -> None:
+    for starts in ([[2, 5]], [[2, 5]] * 3):
+        with pytest.raises(InputError, match=rf"decoder_input_ids have {len(starts)} rows for 2 inputs"):
+            writer("bart", "cpu").generate([[5, 6], [7, 8]], decoder_input_ids=starts)

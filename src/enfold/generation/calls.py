@@ -91,6 +91,8 @@ class Call:
         starts = (
             None if decoder_input_ids is None else rows_of_ids(model, decoder_input_ids, None, "decoder_input_ids")[0]
         )
+        if starts is not None and len(starts) != len(rows):
+            raise InputError(f"decoder_input_ids have {len(starts)} rows for {len(rows)} inputs: give one for each")
         negative = None
         if negative_prompt_ids is not None:
             negative = rows_of_ids(model, negative_prompt_ids, negative_prompt_attention_mask, "negative_prompt_ids")[0]

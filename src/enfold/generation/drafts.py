@@ -87,7 +87,7 @@ class Assistant:
     def draft(self, text: Text, room: int) -> Draft:
         recipe, draft = self._recipe, Draft()
         ahead = Text(text.request, list(text.tokens), {})
-        count = min(self._count, room)
+        count = min(self._count, room, self._room(text))
         while len(draft.tokens) < count:
             logits = self._answer(ahead)
             scores = apply(recipe.processors, logits, rows_of([ahead]))
@@ -102,6 +102,14 @@ class Assistant:
             if token in recipe.config.eos_token_ids or not chances[token] >= self._least:
                 break
         return draft
+
+    def _room(self, text: Text) -> int:
+        """Tokens that the assistant has positions for, which may be fewer than the model has."""
+        decoder, source = self._model.arch, text.request.source or ()
+        encoder = decoder.encoder
+        if encoder is not None and encoder.positions is not None and len(source) > encoder.max_length:
+            return 0
+        return self._count if decoder.positions is None else decoder.max_length - len(text.tokens)
 
     def learn(self, drafted: int, accepted: int) -> None:
         if self._adapts:

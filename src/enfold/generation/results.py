@@ -201,6 +201,7 @@ def _padded(rows: Sequence[NDArray[Any]], pad: int) -> Ids:
 
 
 def _pad(call: Call) -> int:
-    if call.config.pad_token_id is not None:
-        return int(call.config.pad_token_id)
+    pad = call.config.pad_token_id
+    if pad is not None and pad >= 0:  # -1 says that there is none
+        return int(pad)
     return call.config.eos_token_ids[0] if call.config.eos_token_ids else 0
