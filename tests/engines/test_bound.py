@@ -1,5 +1,6 @@
 """Steps of one token: bound leaves give what the modules give, whatever the rows' lengths."""
 
+import threading
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 
 from enfold.auto import load_model
 from enfold.engines.torch import bound
-from enfold.engines.torch.bound import _neighbours
+from enfold.engines.torch.bound import _neighbours, few_rows
 from enfold.generation.session import Session
 from tests.reference import make_reference
 
@@ -81,3 +82,28 @@ def test_weights_laid_side_by_side_still_train_and_copy(tmp_path: Path) -> None:
         whole = model(ids, use_cache=False).logits[0, -1].numpy()
     np.testing.assert_allclose(session.step([8]).logits[0], whole, atol=1e-4)
     assert torch.equal(twin.generate([[5, 6, 7]], max_new_tokens=4), before)
+
+
+def test_passes_of_several_threads_give_torch_its_threads_back() -> None:
+    """The second begins while the first has taken torch's threads, and ends after it."""
+    cpu, inside, over = torch.device("cpu"), threading.Event(), threading.Event()
+    found: list[int] = []
+
+    def second() -> None:
+        with few_rows(1, cpu):
+            inside.set()
+            over.wait(10)
+        found.append(torch.get_num_threads())
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        thread = threading.Thread(target=second)
+        with few_rows(1, cpu):
+            thread.start()
+            inside.wait(10)
+        over.set()
+        thread.join()
+        assert [*found, torch.get_num_threads()] == [2, 2]
+    finally:
+        torch.set_num_threads(before)

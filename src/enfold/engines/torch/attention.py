@@ -71,14 +71,17 @@ class Angles(Leaf):
         if depends_on_length(self.leaf.rotary):
             return self._by_length(batch)
         needed = max((end - begin for begin, end in batch.spans), default=0) + max(batch.pasts or [0])
-        if len(self.cosines) < needed or (len(batch.ids) and int(batch.positions.max()) >= len(self.cosines)):
-            self._grow(max(needed, int(batch.positions.max()) + 1))
-        return self.cosines[batch.positions], self.sines[batch.positions]
+        cosines, sines = self.cosines, self.sines  # another thread may replace them meanwhile, one after the other
+        known = min(len(cosines), len(sines))
+        if known < needed or (len(batch.ids) and int(batch.positions.max()) >= known):
+            cosines, sines = self._grow(max(needed, int(batch.positions.max()) + 1))
+        return cosines[batch.positions], sines[batch.positions]
 
-    def _grow(self, needed: int) -> None:
+    def _grow(self, needed: int) -> tuple[Tensor, Tensor]:
         length = 1 << max(8, (needed - 1).bit_length())
         with torch.inference_mode(False):  # kept for passes with gradients too
-            self.cosines, self.sines = self._table(np.arange(length), 0, self.cosines)
+            self.cosines, self.sines = grown = self._table(np.arange(length), 0, self.cosines)
+        return grown
 
     def _table(self, positions: np.ndarray[Any, Any], length: int, like: Tensor) -> tuple[Tensor, Tensor]:
         cosines, sines = rotary_table(self.leaf.rotary, positions, length, self.leaf.max_length)
@@ -243,7 +246,7 @@ def _rows(relative: Any, length: int, device: torch.device) -> Tensor:
         return torch.tensor(relative_rows(relative, length), device=device)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=2)  # for the layers of a pass; those of long texts are large
 def _causal_mask(length: int, past: int, window: int | None, device: torch.device, dtype: torch.dtype) -> Tensor:
     """(length, past + length): 0 for the keys that a query may see, -inf for the others."""
     with torch.inference_mode(False):

@@ -60,6 +60,9 @@ def _embedding(module: Embedding) -> Function:
 
 _FEW_ROWS, _SMALL = 16, 1 << 18
 _few = threading.local()
+_lock = threading.Lock()
+_lent: list[int] = []
+"""torch's own number of threads, for each pass of a few tokens that runs now."""
 
 
 @contextmanager
@@ -72,7 +75,10 @@ def few_rows(tokens: int, device: torch.device) -> Iterator[None]:
     if tokens > _FEW_ROWS or device.type != "cpu":
         yield
         return
-    threads = torch.get_num_threads()
+    with _lock:
+        # while another thread's pass runs, what torch says is that pass's number
+        threads = _lent[0] if _lent else torch.get_num_threads()
+        _lent.append(threads)
     torch.set_num_threads(1)
     _few.now = True
     try:
@@ -80,6 +86,8 @@ def few_rows(tokens: int, device: torch.device) -> Iterator[None]:
     finally:
         _few.now = False
         torch.set_num_threads(threads)
+        with _lock:
+            _lent.pop()
 
 
 def _product(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
