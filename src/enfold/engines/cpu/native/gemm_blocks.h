@@ -161,9 +161,9 @@ inline void gemm_blocks_of(const float* x, int64_t m, const BlockMatrix& w, cons
       const int valid = static_cast<int>(least<int64_t>(16, w.n - column));
       for (int64_t row = begin; row < last; row += BLOCKS_TILE) {
         const int count = static_cast<int>(least(BLOCKS_TILE, last - row));
+        const uint8_t* tile = tiles + row * groups * x_group_bytes<GROUP>(1);
         f32v sums[BLOCKS_TILE][2];
-        block_rows<BITS, GROUP>(count, w, w.panels + panel * panel_bytes, tiles + row * groups * x_group_bytes<GROUP>(1),
-                                sums);
+        block_rows<BITS, GROUP>(count, w, w.panels + panel * panel_bytes, tile, sums);
         for (int i = 0; i < count; i++) write(finish, row + i, column, valid, sums[i][0], sums[i][1]);
       }
     }

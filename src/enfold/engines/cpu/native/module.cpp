@@ -1,57 +1,23 @@
 // What Python sees. Every shape is checked here, so that kernels need not.
 
-#include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
-#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
-#include <optional>
-#include <stdexcept>
+#include <cstring>
 #include <string>
 #include <tuple>
 #include <vector>
 
-#include "kernels.h"
+#include "bindings.h"
 #include "pool.h"
 
 namespace nb = nanobind;
 
 namespace {
 
-template <typename T, int Dims>
-using Array = nb::ndarray<const T, nb::numpy, nb::ndim<Dims>, nb::c_contig, nb::device::cpu>;
-template <typename T, int Dims>
-using Out = nb::ndarray<T, nb::numpy, nb::ndim<Dims>, nb::c_contig, nb::device::cpu>;
-
-using Vector = Array<float, 1>;
-using Matrix = Array<float, 2>;
-using OutMatrix = Out<float, 2>;
-
-void expect(bool holds, const char* what) {
-  if (!holds) throw std::invalid_argument(what);
-}
-
-template <typename A, typename B>
-bool overlap(const A& a, const B& b) {
-  const char *first = reinterpret_cast<const char*>(a.data()), *second = reinterpret_cast<const char*>(b.data());
-  return first < second + b.nbytes() && second < first + a.nbytes();
-}
-
-Finish finish_of(const std::optional<Vector>& bias, int activation, const std::optional<Matrix>& gate, OutMatrix& out,
-                 const Matrix& x, int64_t n) {
-  expect(out.shape(0) == x.shape(0) && static_cast<int64_t>(out.shape(1)) == n, "out must be (M, N)");
-  expect(!bias || static_cast<int64_t>(bias->shape(0)) == n, "bias must be (N,)");
-  expect(!gate || (gate->shape(0) == out.shape(0) && gate->shape(1) == out.shape(1)), "gate must be (M, N)");
-  expect(activation >= 0 && activation <= static_cast<int>(Activation::tanh), "unknown activation");
-  expect(!overlap(x, out), "x and out overlap");
-  return {bias ? bias->data() : nullptr, static_cast<Activation>(activation), gate ? gate->data() : nullptr, out.data(),
-          static_cast<int64_t>(out.shape(1))};
-}
-
 void gemm_float(const Matrix& x, const Matrix& w, std::optional<Vector> bias, int activation, std::optional<Matrix> gate,
-                OutMatrix out) {
+                Rows<float> out) {
   expect(x.shape(1) == w.shape(1), "x must be (M, K) and w (N, K)");
   const Finish finish = finish_of(bias, activation, gate, out, x, w.shape(0));
   nb::gil_scoped_release unlocked;
@@ -88,24 +54,12 @@ Bytes make_bytes(Array<int8_t, 4> panels, Vector scale, Array<int32_t, 1> sum, A
 }
 
 void gemm_bytes(const Matrix& x, const Bytes& w, std::optional<Vector> bias, int activation, std::optional<Matrix> gate,
-                OutMatrix out) {
+                Rows<float> out) {
   const ByteMatrix matrix = w.view();
   expect(static_cast<int64_t>(x.shape(1)) == matrix.k, "x must be (M, K)");
   const Finish finish = finish_of(bias, activation, gate, out, x, matrix.n);
   nb::gil_scoped_release unlocked;
   kernels().gemm_bytes(x.data(), x.shape(0), matrix, finish);
-}
-
-// Rows of an array whose numbers are next to each other, rows any distance apart.
-template <typename T>
-using Rows = nb::ndarray<T, nb::numpy, nb::ndim<2>, nb::device::cpu>;
-using Places = Array<int64_t, 1>;
-
-template <typename T>
-int64_t stride_of(const Rows<T>& rows) {
-  expect(rows.shape(1) < 2 || rows.stride(1) == 1, "numbers of a row must be next to each other");
-  expect(rows.shape(0) < 2 || rows.stride(0) >= static_cast<int64_t>(rows.shape(1)), "rows must not overlap");
-  return rows.shape(0) < 2 ? static_cast<int64_t>(rows.shape(1)) : rows.stride(0);
 }
 
 // Keys of all sequences: how many numbers there are from the first to the last, and how far apart keys and heads are.
@@ -191,6 +145,31 @@ void attend_stored(const Rows<const float>& query, const Array<float, 4>& keys, 
          out);
 }
 
+// Writes the new keys and values of each sequence after what its row holds.
+void keep(const Rows<const float>& key, const Rows<const float>& value, const Out<float, 4>& keys, const Out<float, 4>& values,
+          const Places& begin, const Places& count, const Places& rows, const Places& pasts) {
+  for (int i = 0; i < 4; i++) expect(keys.shape(i) == values.shape(i), "keys and values must be of one shape");
+  const int64_t kv_heads = keys.shape(1), capacity = keys.shape(2), size = keys.shape(3), tokens = key.shape(0);
+  expect(static_cast<int64_t>(key.shape(1)) == kv_heads * size && value.shape(1) == key.shape(1) &&
+             value.shape(0) == key.shape(0),
+         "key and value must be (T, kv_heads * size)");
+  const int64_t key_stride = stride_of(key), value_stride = stride_of(value), sequences = begin.shape(0);
+  expect(count.shape(0) == begin.shape(0) && rows.shape(0) == begin.shape(0) && pasts.shape(0) == begin.shape(0),
+         "begin, count, rows and pasts must be of one length");
+  for (int64_t i = 0; i < sequences; i++) {
+    const int64_t first = begin.data()[i], some = count.data()[i], row = rows.data()[i], past = pasts.data()[i];
+    expect(first >= 0 && some >= 0 && first <= tokens && some <= tokens - first, "keys beyond the end");
+    expect(row >= 0 && row < static_cast<int64_t>(keys.shape(0)), "a row beyond the end");
+    expect(past >= 0 && past <= capacity && some <= capacity - past, "no room for the keys");
+    for (int64_t token = 0; token < some; token++)
+      for (int64_t head = 0; head < kv_heads; head++) {
+        const int64_t to = ((row * kv_heads + head) * capacity + past + token) * size;
+        std::memcpy(keys.data() + to, key.data() + (first + token) * key_stride + head * size, size * sizeof(float));
+        std::memcpy(values.data() + to, value.data() + (first + token) * value_stride + head * size, size * sizeof(float));
+      }
+  }
+}
+
 void rotate(Rows<float> x, int64_t size, const Matrix& cosines, const Matrix& sines) {
   const int64_t turned = cosines.shape(1);
   expect(size > 0 && x.shape(1) % size == 0 && turned <= size && turned % 2 == 0, "x must be (T, heads * size)");
@@ -232,6 +211,7 @@ void join(const std::vector<Matrix>& terms, std::optional<OutMatrix> total, cons
 }  // namespace
 
 NB_MODULE(_native, module) {
+  bind_blocks(module);
   module.def("isa", [] { return std::string(kernels().name); });
   module.def("set_threads", &set_threads);
   module.def("threads", &threads);
@@ -244,6 +224,7 @@ NB_MODULE(_native, module) {
   module.def("gemm_bytes", &gemm_bytes, nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg().none(), nb::arg());
   module.def("attend_packed", &attend_packed);
   module.def("attend_stored", &attend_stored);
+  module.def("keep", &keep);
   module.def("rotate", &rotate);
   module.def("join", &join);
 }
