@@ -9,36 +9,70 @@ import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-console = Console(width=100)
+THREADS = 2
+ENVIRONMENT = {name: str(THREADS) for name in ("OMP_NUM_THREADS", "RAYON_NUM_THREADS")}
+REST = 0.3  # seconds; thread pools spin for a fifth of a second after their work, on the next contender's cores
+
+console = Console(width=120)
 
 
-def describe_machine(packages: tuple[str, ...]) -> str:
-    """Processor, cores and versions, one line each."""
+def describe_machine(packages: Sequence[str]) -> str:
+    """Processor, cores, threads and versions, one line each."""
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
         lines = [line for line in info.read_text().splitlines() if line.startswith("model name")]
         model = lines[0].partition(":")[2].strip() if lines else model
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
-    return f"{model}, {cores} cores, {platform.system()}, Python {platform.python_version()}\n{versions}"
+    system = f"{platform.system()}, Python {platform.python_version()}"
+    versions = ", ".join(f"{name} {_version(name)}" for name in packages)
+    return f"{model}, {cores} cores, {THREADS} threads for everybody, {system}\n{versions}"
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+def shared_data(*parts: str) -> Path:
+    """A file of the tests' data, which lie where ENFOLD_TEST_DATA says, or beside the repository."""
+    folder = os.environ.get("ENFOLD_TEST_DATA", Path(__file__).resolve().parents[2] / "shared")
+    return Path(folder, *parts)
+
+
+class StartError(RuntimeError):
+    """A contender that can't take part: its library is missing, or can't do what is asked."""
 
 
 class Contender:
-    """A worker process: it prints a line when ready, then runs once a line and prints its seconds."""
+    """A worker process: it prints a line when ready, then runs once a line and prints its seconds.
+
+    Raises:
+        StartError: it ended before it was ready; the message is the last line of its errors.
+    """
 
     def __init__(self, script: str, *arguments: str) -> None:
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - it lives as long as the process
         self.process = subprocess.Popen(
             [sys.executable, script, "--worker", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=self.errors,
             text=True,
+            env=os.environ | ENVIRONMENT,
         )
         self.answer()
 
@@ -48,7 +82,10 @@ class Contender:
         for line in self.process.stdout:
             if line.startswith("{"):
                 return json.loads(line)
-        raise RuntimeError(f"a contender ended early with exit code {self.process.wait()}")
+        code = self.process.wait()
+        self.errors.seek(0)
+        said = [line.strip() for line in self.errors if line.strip()]
+        raise StartError(said[-1] if said else f"exit code {code}")
 
     def run(self) -> dict:
         """One run's answer."""
@@ -62,6 +99,59 @@ class Contender:
         assert self.process.stdin is not None
         self.process.stdin.close()
         self.process.wait()
+        self.errors.close()
+
+
+@dataclass(frozen=True)
+class Side:
+    """A library that takes part, and the settings of which its quickest is to be found."""
+
+    library: str
+    settings: tuple[str, ...]
+
+
+def contest(
+    script: str, sides: Mapping[str, Side], folder: str | Path, rounds: int, *more: str
+) -> dict[str, list[dict]]:
+    """Each side in its quickest setting, in turns; who can't take part is named and left out.
+
+    Args:
+        script: whose ``--worker library setting folder *more`` is a contender.
+        sides: by name.
+        folder: what they all read.
+        rounds: turns that count.
+        more: further arguments of the workers.
+
+    Returns:
+        The answers of each side that took part.
+    """
+    contenders: dict[str, Contender] = {}
+    for name, side in sides.items():
+        try:
+            setting = _quickest(script, name, side, str(folder), more)
+            contenders[name] = Contender(script, side.library, setting, str(folder), *more)
+        except StartError as error:
+            console.print(f"{name}: does not take part: {error}", markup=False)
+    try:
+        return in_turns(contenders, rounds)
+    finally:
+        for contender in contenders.values():
+            contender.close()
+
+
+def _quickest(script: str, name: str, side: Side, folder: str, more: Sequence[str]) -> str:
+    """The setting whose second run is the shortest."""
+    if len(side.settings) == 1:
+        return side.settings[0]
+    seconds: dict[str, float] = {}
+    for setting in side.settings:
+        contender = Contender(script, side.library, setting, folder, *more)
+        contender.run()
+        seconds[setting] = contender.run()["seconds"]
+        contender.close()
+    order = sorted(seconds, key=lambda setting: seconds[setting])
+    console.print(f"{name}: " + "; ".join(f"{setting or 'plain'} {seconds[setting]:.2f} s" for setting in order))
+    return order[0]
 
 
 def in_turns(contenders: Mapping[str, Contender], rounds: int) -> dict[str, list[dict]]:
@@ -69,15 +159,40 @@ def in_turns(contenders: Mapping[str, Contender], rounds: int) -> dict[str, list
     results: dict[str, list[dict]] = {name: [] for name in contenders}
     for turn in range(rounds + 1):
         for name, contender in contenders.items():
+            time.sleep(REST)
             answer = contender.run()
             if turn:
                 results[name].append(answer)
     return results
 
 
-def median(values: list[float]) -> float:
+def median(values: Sequence[float]) -> float:
     """The middle value."""
     return statistics.median(values)
+
+
+def median_seconds(results: Mapping[str, Sequence[dict]]) -> dict[str, float]:
+    """The middle of each side's seconds."""
+    return {name: median([run["seconds"] for run in runs]) for name, runs in results.items()}
+
+
+def times(seconds: Mapping[str, float], other: str, name: str) -> str:
+    """How many times faster than the other a side is, or a dash where the other took no part."""
+    return f"{seconds[other] / seconds[name]:.2f}" if other in seconds else "-"
+
+
+def read_bandwidth(rounds: int = 5) -> float:
+    """Bytes a second that two threads read from memory: the best of several passes over a gigabyte."""
+    from threadpoolctl import threadpool_limits
+
+    parts = np.array_split(np.ones(1 << 28, np.float32), 8 * THREADS)  # none of which fits a cache
+    taken = []
+    with threadpool_limits(1), ThreadPoolExecutor(THREADS) as pool:
+        for _ in range(rounds + 1):
+            began = time.perf_counter()
+            list(pool.map(lambda part: float(part @ part), parts))
+            taken.append(time.perf_counter() - began)
+    return sum(part.nbytes for part in parts) / min(taken)
 
 
 def show(title: str, columns: list[str], rows: list[list[str]]) -> None:
