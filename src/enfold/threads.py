@@ -14,19 +14,13 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, TypeVar
 
+from enfold.machine import available_cores
+
 __all__ = ["available_cores", "in_parallel", "side_by_side"]
 
 Result = TypeVar("Result")
 
 _inside = threading.local()
-
-
-@lru_cache(maxsize=1)
-def available_cores() -> int:
-    """Cores that this process may use: its affinity, and OMP_NUM_THREADS where it is lower."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    limit = os.environ.get("OMP_NUM_THREADS", "")
-    return max(1, min(cores, int(limit))) if limit.isdecimal() and int(limit) else cores
 
 
 @lru_cache(maxsize=1)
