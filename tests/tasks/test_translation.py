@@ -10,12 +10,12 @@ import pytest
 from enfold.auto import load_model
 from enfold.errors import InputError, TaskError, TextTooLongError
 from enfold.tasks import pipeline
+from enfold.tasks.languages import _NLLB, code_of, same_language
 from enfold.tasks.sentences import blocks, sentences
-from enfold.tasks.translation import _NLLB, _code
 from enfold.tokenization.languages import NLLB
 from tests.support import shared
 from tests.tasks.echo import echoing
-from tests.tasks.writers import save
+from tests.tasks.writers import build, save
 from tests.tasks.writing_oracle import loaded, tokenizer, writer
 from tests.tokenization.test_languages import make
 
@@ -199,14 +199,60 @@ def test_marian_models_of_several_languages_want_them_before_the_text() -> None:
     assert task._marian_prefix("deu", codes) == ">>deu<< "
     assert task._marian_prefix("cmn", codes) == ">>cmn_Hans<< "
     assert task._marian_prefix(None, codes) == "", "the text may have it"
-    with pytest.raises(InputError, match="'de' is none of the 3 languages of this model: deu, "):
-        task._marian_prefix("de", codes)
+    assert task._marian_prefix("de", codes) == ">>deu<< ", "two letters will do"
+    assert task._marian_prefix("zh", [*codes, ">>cmn<<", ">>cmn_Hant<<"]) == ">>cmn_Hans<< ", "as for NLLB"
+    with pytest.raises(InputError, match="'es' is none of the 3 languages of this model: cmn_Hans, "):
+        task._marian_prefix("es", codes)
 
 
 def test_a_model_of_one_pair_needs_no_languages() -> None:
     plain = writer("translation", "marian", **SHORT)("How old are you?")
     assert writer("translation_en_to_zh", "marian", **SHORT)("How old are you?") == plain
     assert writer("translation", "marian", src_lang="en", **SHORT)("How old are you?") == plain
+
+
+def stating(folder: Path, **settings: str) -> Any:
+    """A translator whose tokenizer_config.json has these settings."""
+    build("marian", shared("vocab", "nmt-joint"), folder)
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **settings}))
+    return pipeline("translation", folder, engine="cpu", **SHORT)
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What was remarked about a model of one pair."""
+    return [record.message for record in caplog.records if "one pair" in record.message]
+
+
+def test_languages_that_a_model_of_one_pair_does_not_translate_are_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    task = stating(tmp_path, source_lang="eng", target_lang="zh")
+    plain = task("Hello")
+    for languages in ({"src_lang": "en"}, {"tgt_lang": "zho_Hans"}, {"src_lang": "en_XX", "tgt_lang": "zh_CN"}):
+        assert task("Hello", **languages) == plain
+    assert not said(caplog)
+    with pytest.raises(InputError, match=r"translates from eng, not fr and into zh, not de: take one for those"):
+        task("Hello", src_lang="fr", tgt_lang="de")
+    with pytest.raises(InputError, match=r"translates into zh, not xx: take one"):
+        task("Hello", src_lang="en", tgt_lang="xx")
+
+
+def test_languages_that_a_model_of_one_pair_does_not_state_are_said_to_change_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    task = stating(tmp_path, source_lang="", target_lang="roa")
+    plain = task("Hello")
+    assert not said(caplog)
+    assert task("Hello", src_lang="en", tgt_lang="fr") == task("Hello", src_lang="en") == plain
+    (once,) = said(caplog)
+    assert "its files don't say which: src_lang and tgt_lang (--from and --to) change nothing" in once
+
+
+def test_codes_are_the_same_language_in_whatever_way_they_are_written() -> None:
+    for one, other in (("en", "eng_Latn"), ("zh", "cmn_Hans"), ("ar", "ara"), ("nb", "no"), ("pt", "pt-BR")):
+        assert same_language(one, other)
+    assert not same_language("en", "de") and not same_language("xx", "en")
 
 
 def test_without_a_model_one_is_named() -> None:
@@ -219,6 +265,6 @@ def test_without_a_model_one_is_named() -> None:
 
 def test_two_letters_are_enough() -> None:
     assert set(_NLLB.values()) <= {*NLLB.split()}
-    assert [_code("en", codes) for codes in (["en_XX", "fr_XX"], ["eng_Latn"], ["en"])] == ["en_XX", "eng_Latn", "en"]
-    assert _code("zho", ["zho_Hans", "zho_Hant"]) == "zho", "which script, the caller has to say"
-    assert _code("zh", ["zho_Hans", "zho_Hant"]) == "zho_Hans"
+    assert [code_of("en", codes) for codes in (["en_XX", "fr_XX"], ["eng_Latn"], ["en"])] == ["en_XX", "eng_Latn", "en"]
+    assert code_of("zho", ["zho_Hans", "zho_Hant"]) == "zho", "which script, the caller has to say"
+    assert code_of("zh", ["zho_Hans", "zho_Hant"]) == "zho_Hans"

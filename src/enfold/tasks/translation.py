@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -11,29 +10,17 @@ from typing import Any, ClassVar
 from enfold.errors import InputError
 from enfold.generation.loop import Result
 from enfold.generation.options import OPTIONS
+from enfold.model import PreTrainedModel
+from enfold.tasks.base import Options
+from enfold.tasks.languages import code_of, same_language, stated_pair
 from enfold.tasks.scripts import Ids, Script
 from enfold.tasks.sentences import Piece, blocks, clauses, glue, sentences, unwrapped
 from enfold.tasks.writing import Ask, Writing
+from enfold.tokenization import Tokenizer
 
 __all__ = ["Translation"]
 
 logger = logging.getLogger("enfold")
-
-_NLLB: Mapping[str, str] = dict(
-    re.findall(
-        r"(\w\w):(\w+)",
-        "af:afr_Latn am:amh_Ethi ar:arb_Arab az:azj_Latn bg:bul_Cyrl bn:ben_Beng ca:cat_Latn cs:ces_Latn da:dan_Latn "
-        "de:deu_Latn el:ell_Grek en:eng_Latn es:spa_Latn et:est_Latn eu:eus_Latn fa:pes_Arab fi:fin_Latn fr:fra_Latn "
-        "ga:gle_Latn gl:glg_Latn gu:guj_Gujr ha:hau_Latn he:heb_Hebr hi:hin_Deva hr:hrv_Latn hu:hun_Latn hy:hye_Armn "
-        "id:ind_Latn ig:ibo_Latn is:isl_Latn it:ita_Latn ja:jpn_Jpan ka:kat_Geor kk:kaz_Cyrl km:khm_Khmr kn:kan_Knda "
-        "ko:kor_Hang lo:lao_Laoo lt:lit_Latn lv:lvs_Latn ml:mal_Mlym mn:khk_Cyrl mr:mar_Deva ms:zsm_Latn mt:mlt_Latn "
-        "my:mya_Mymr nb:nob_Latn ne:npi_Deva nl:nld_Latn no:nob_Latn pa:pan_Guru pl:pol_Latn pt:por_Latn ro:ron_Latn "
-        "ru:rus_Cyrl si:sin_Sinh sk:slk_Latn sl:slv_Latn so:som_Latn sr:srp_Cyrl sv:swe_Latn sw:swh_Latn ta:tam_Taml "
-        "te:tel_Telu th:tha_Thai tl:tgl_Latn tr:tur_Latn uk:ukr_Cyrl ur:urd_Arab uz:uzn_Latn vi:vie_Latn xh:xho_Latn "
-        "yo:yor_Latn zh:zho_Hans zu:zul_Latn",
-    )
-)
-"""The codes of NLLB-200 (arXiv 2207.04672) for languages by their two letters, each in its usual script."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +53,11 @@ class Translation(Writing):
     name = "translation"
     head = "seq2seq-lm"
     usual: ClassVar[Mapping[str, Any]] = {"max_new_tokens": 256, "num_beams": 4}
+
+    def __init__(self, model: PreTrainedModel, tokenizer: Tokenizer, options: Options | None = None) -> None:
+        super().__init__(model, tokenizer, options)
+        self._stated = stated_pair(model.source)
+        self._told = False
 
     def __call__(
         self,
@@ -144,11 +136,14 @@ class Translation(Writing):
         if self.tokenizer.lang_code_to_id:
             return self._marked(source, target, given)
         if codes := self.tokenizer.supported_language_codes:
+            self._check(source, None)
             return _Direction(prefix=self._marian_prefix(target, codes))
         pairs = [
             name for name in self.model.config.get("task_specific_params") or {} if name.startswith("translation_")
         ]
         if not pairs:  # a model for one pair of languages
+            self._check(source, target)
+            self._say_unused(source, target)
             return _Direction(prefix=self.prefix)
         name = f"translation_{source}_to_{target}"
         if name not in pairs:
@@ -158,13 +153,38 @@ class Translation(Writing):
         options = {key: value for key, value in self._params(name).items() if key in OPTIONS and key != "max_length"}
         return _Direction(prefix=self._prefix_of(name), options=options)
 
+    def _check(self, source: str | None, target: str | None) -> None:
+        """Compares what is asked for with the languages that the model's files name, as far as they do.
+
+        Raises:
+            InputError: another language is asked for.
+        """
+        sides = zip(("from", "into"), (source, target), self._stated, strict=True)
+        asked = [(side, given, own) for side, given, own in sides if given is not None]
+        wrong = [f"{side} {own}, not {given}" for side, given, own in asked if own and not same_language(given, own)]
+        if wrong:
+            raise InputError(
+                f"this model translates {' and '.join(wrong)}: take one for those languages, or leave src_lang and "
+                "tgt_lang (--from and --to) out"
+            )
+
+    def _say_unused(self, source: str | None, target: str | None) -> None:
+        """For a model of one pair: languages that its files don't confirm are not ignored silently."""
+        pairs = zip((source, target), self._stated, strict=True)
+        if not self._told and any(given is not None and own is None for given, own in pairs):
+            self._told = True
+            logger.warning(
+                "this model translates one pair of languages, and its files don't say which: src_lang and tgt_lang "
+                "(--from and --to) change nothing, and could not be checked"
+            )
+
     def _marked(self, source: str | None, target: str | None, given: Mapping[str, Any]) -> _Direction:
         """For tokenizers that mark languages with tokens: mBART, M2M-100, NLLB."""
         tokenizer = self.tokenizer
         codes = tokenizer.lang_code_to_id
-        source = tokenizer.src_lang if source is None else _code(source, codes)
+        source = tokenizer.src_lang if source is None else code_of(source, codes)
         tokenizer("", src_lang=source)  # an unknown one is an error, which lists the nearest
-        target = tokenizer.tgt_lang if target is None else _code(target, codes)
+        target = tokenizer.tgt_lang if target is None else code_of(target, codes)
         if target is not None:
             return _Direction(source, options={"forced_bos_token_id": tokenizer.forced_bos_id(target)})
         begins = {self.defaults.decoder_start_token_id, self.defaults.forced_bos_token_id}
@@ -181,8 +201,10 @@ class Translation(Writing):
         if target is None:
             return ""
         names = {code.strip("<>"): code for code in codes}
-        code = _code(target, names)
+        code = code_of(target, names)
         if code not in names:
+            if self._stated[1] and same_language(target, self._stated[1]):  # the codes have another use
+                return ""
             near = sorted(names, key=lambda name: (name[:2] != target[:2], name))[:8]
             raise InputError(f"{target!r} is none of the {len(names)} languages of this model: {', '.join(near)} …")
         return f"{names[code]} "
@@ -273,18 +295,3 @@ def _joined(parts: Sequence[Piece], written: Iterable[Iterable[str]], rest: str)
         if not begun:
             yield part.before
     yield rest
-
-
-def _code(given: str, codes: Iterable[str]) -> str:
-    """The code that is meant by its beginning, ``"en"`` for ``"en_XX"``, or by two letters; as given where none is.
-
-    Where several begin so, none is meant: the caller has to choose.
-    """
-    codes = [*codes]
-    if given in codes:
-        return given
-    meant = [code for code in codes if code.split("_")[0] == given]
-    if len(meant) == 1:
-        return meant[0]
-    nllb = _NLLB.get(given)
-    return nllb if nllb in codes else given
