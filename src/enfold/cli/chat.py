@@ -16,7 +16,7 @@ import click
 from enfold.cli import options, writing
 from enfold.cli.inputs import read_inputs
 from enfold.cli.writing import Tally, say, show
-from enfold.errors import EnfoldError, InputError
+from enfold.errors import EnfoldError, InputError, SourceError
 
 if TYPE_CHECKING:
     from enfold.cli.conversation import Conversation
@@ -60,16 +60,27 @@ def command(
     from enfold.cli.conversation import Conversation
 
     generation = writing.chosen(given, others)
-    if model is None and words and (_LIKE_A_MODEL.fullmatch(words[0]) or Path(words[0]).exists()) and words[0] != "-":
+    taken = model is None and bool(words) and words[0] != "-" and _could_be_a_model(words[0])
+    if taken:
         model, words = words[0], words[1:]
     question = _question(words)
     where = options.where(revision, offline)
-    writer = writing.load(model or writing.DEFAULT_MODEL, engine=engine, dtype=dtype, where=where, chat=True)
+    try:
+        writer = writing.load(model or writing.DEFAULT_MODEL, engine=engine, dtype=dtype, where=where, chat=True)
+    except SourceError as error:
+        if not taken:
+            raise
+        question = f"-m {writing.DEFAULT_MODEL} {model}"
+        raise type(error)(f"{error}. {model} was taken for a model; as a question: enfold chat {question}") from error
     conversation = Conversation(writer, generation, system)
     if question is None:
         Prompt(conversation, stats).run()
     else:
         _answer(conversation, question, stats)
+
+
+def _could_be_a_model(word: str) -> bool:
+    return bool(_LIKE_A_MODEL.fullmatch(word)) or Path(word).exists()
 
 
 def _question(words: tuple[str, ...]) -> str | None:
