@@ -98,6 +98,7 @@ def test_the_same_seed_draws_the_same_text(invoke: Invoke, writer: Path) -> None
     assert drawn("--sample", "--seed", "1") == drawn("--sample", "--seed", "1") != drawn("--sample", "--seed", "2")
     assert drawn("--temperature", "5", "--seed", "1") != drawn("--greedy")
     assert drawn("--top-k", "1", "--seed", "3") == drawn()
+    assert drawn("--seed", "1") == drawn("--sample", "--seed", "1"), "a seed is of no use without a draw"
 
 
 def test_several_texts_of_one_prompt(invoke: Invoke, writer: Path) -> None:
@@ -161,7 +162,8 @@ def test_an_encoder_decoder_writes_too(invoke: Invoke, tmp_path: Path) -> None:
         (("--json-schema", "FORM"), 1, r"form\.txt: not JSON at line 1, column 1"),
         (("--json-schema", "absent.json"), 1, r"absent\.json can't be read: No such file"),
         (("--option", "seed"), 2, "NAME=VALUE"),
-        (("--option", "seed=1", "--seed", "1"), 2, "seed is given twice"),
+        (("--option", "seed=1", "--seed", "1"), 2, "seed is given twice, by --option and by --seed"),
+        (("--option", "top_h=1", "--option", "top_h=0.5"), 2, "top_h is given twice, by --option\n"),
         (("--max-new-tokens", "0"), 2, "max-new-tokens"),
     ],
 )
@@ -176,7 +178,10 @@ def test_wrong_options_are_named(
 
 
 def test_what_is_wrong_with_the_input_is_said_before_a_model_is_looked_for(invoke: Invoke) -> None:
-    for arguments, stdin, message in ((("absent.txt",), "", "no file absent.txt"), ((), " \n", "is empty")):
+    for arguments, stdin, message in (
+        (("absent.txt",), "", "no file absent.txt"),
+        ((), " \n", "is empty: expected a text\n"),
+    ):
         result = invoke("generate", *arguments, "--model", "./nobody", stdin=stdin)
         assert result.exit_code == 1 and message in result.stderr
 
@@ -197,6 +202,15 @@ def test_a_prompt_over_the_limit_is_refused(invoke: Invoke, gpt2: Path) -> None:
     for more in ((), ("--json",)):
         result = invoke("generate", "x" * 60, "--model", str(gpt2), *more)
         assert result.exit_code == 1 and "the prompt has 60 tokens, and this model reads 48" in result.stderr
+
+
+def test_a_prompt_over_the_context_of_a_model_whose_positions_are_computed_is_refused(
+    invoke: Invoke, writer: Path
+) -> None:
+    for more in ((), ("--json",), ("--max-new-tokens", "2")):
+        result = invoke("generate", "x" * 300, "--model", str(writer), *more)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "tokens, and this model reads 256, new ones included" in result.stderr
 
 
 def test_in_a_process_it_needs_no_torch(run: Run, writer: Path) -> None:

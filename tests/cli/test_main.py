@@ -117,3 +117,10 @@ def test_a_closed_pipe_ends_quietly(tmp_path: Path) -> None:
 def test_texts_are_written_as_utf8_whatever_the_locale(run: Run, classifier: Path) -> None:
     result = run("tokenize", "北京", "--model", str(classifier), "--json", PYTHONIOENCODING="ascii", LC_ALL="C")
     assert '"北"' in result.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_examples_in_the_help_stand_on_lines_of_their_own(command: str, invoke: Invoke) -> None:
+    shown = invoke(command, "--help").stdout
+    assert "\\b" not in shown
+    assert command == "info" or f"\n  enfold {command} " in shown

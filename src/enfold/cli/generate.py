@@ -49,7 +49,7 @@ def command(
     it and those before it are finished. To ask a model that answers, use enfold chat: prompts go to the model as they
     are.
 
-    \\b
+    \b
     enfold generate "Once upon a time" --max-new-tokens 50
     enfold generate "The capital of France is" --regex " [A-Z][a-z]{1,20}" --stats
     enfold generate letter.txt --json-schema letter.schema.json

@@ -47,9 +47,9 @@ def read_inputs(arguments: Sequence[str], *, whole: bool = False) -> Iterator[Gi
         raise click.UsageError("give a text, a file, or - to read standard input")
     for number, argument in enumerate(arguments or ("-",), 1):
         if argument == "-":
-            yield from _some(_read(_STDIN, sys.stdin.buffer, whole), _STDIN)
+            yield from _some(_read(_STDIN, sys.stdin.buffer, whole), _STDIN, whole)
         elif _is_file(argument):
-            yield from _some(_read_file(Path(argument), whole), argument)
+            yield from _some(_read_file(Path(argument), whole), argument, whole)
         else:
             yield Given(_as_text(argument), f"text {number}")
 
@@ -124,11 +124,11 @@ def _as_text(argument: str) -> str:
     return argument
 
 
-def _some(given: Iterator[Given], source: str) -> Iterator[Given]:
+def _some(given: Iterator[Given], source: str, whole: bool) -> Iterator[Given]:
     """What was given, at least one."""
     first = next(given, None)
     if first is None:
-        raise InputError(f"{source} is empty: expected texts, one per line")
+        raise InputError(f"{source} is empty: expected {'a text' if whole else 'texts, one per line'}")
     yield first
     yield from given
 

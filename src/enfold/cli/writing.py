@@ -14,7 +14,7 @@ import click
 
 from enfold.cli import options
 from enfold.cli.inputs import read_text
-from enfold.errors import InputError, TaskError
+from enfold.errors import InputError, TaskError, TextTooLongError
 
 if TYPE_CHECKING:
     from enfold.generation.calls import Call
@@ -82,7 +82,7 @@ _SAMPLING: Final = (
     _number("--temperature", "temperature", "Below 1 more predictable, above 1 more surprising; samples."),
     _number("--top-p", "top_p", "Draw from the likeliest tokens that have this probability together; samples."),
     _whole("--top-k", "top_k", "Draw from so many likeliest tokens, 0 for all; samples.", least=0),
-    _whole("--seed", "seed", "The same seed draws the same text.", least=0),
+    _whole("--seed", "seed", "The same seed draws the same text; samples.", least=0),
     _number("--repetition-penalty", "repetition_penalty", "Over 1: what was written becomes less likely."),
     Flag("--stop", "stop_strings", {"metavar": "TEXT", "multiple": True, "help": "End at this text; repeatable."}),
     _file("--json-schema", "json_schema", "Write JSON of this schema and nothing else."),
@@ -91,7 +91,7 @@ _SAMPLING: Final = (
 )
 _SEARCH: Final = (_whole("--num-beams", "num_beams", "Beams of the search; 1 is no search."),)
 _FLAGS: Final = (*_LENGTH, *_SAMPLING, *_SEARCH)
-_IMPLY_SAMPLING: Final = ("temperature", "top_p", "top_k")
+_IMPLY_SAMPLING: Final = ("temperature", "top_p", "top_k", "seed")
 
 model = click.option(
     "--model",
@@ -147,6 +147,7 @@ def chosen(given: Mapping[str, Any], others: Iterable[str]) -> dict[str, Any]:
     """
     result = {name: value for name, value in given.items() if value not in (None, ())}
     flags = {each.option: each.flag for each in _FLAGS}
+    named: set[str] = set()
     for name in ("json_schema", "grammar"):
         if name in result:
             result[name] = read_text(result[name])
@@ -160,7 +161,10 @@ def chosen(given: Mapping[str, Any], others: Iterable[str]) -> dict[str, Any]:
         if not equals or not name:
             raise click.UsageError(f"--option takes NAME=VALUE, as no_repeat_ngram_size=3; got {other!r}")
         if name in result:
-            raise click.UsageError(f"{name} is given twice, once by --option {flags.get(name, name)}")
+            raise click.UsageError(
+                f"{name} is given twice, by --option" + ("" if name in named else f" and by {flags[name]}")
+            )
+        named.add(name)
         result[name] = _value(value.strip())
     if any(name in result for name in _IMPLY_SAMPLING):
         result.setdefault("do_sample", True)
@@ -198,8 +202,18 @@ class Writer:
         return min(self.model.arch.max_length, self.tokenizer.model_max_length)
 
     def ids(self, text: str) -> list[int]:
-        """The tokens of a text as the model reads it, special ones included."""
+        """The tokens of a text as the model reads it, special ones included.
+
+        Raises:
+            TextTooLongError: a prompt that leaves no room for what is written; positions that are computed have no
+                end of their own, and past the context the model was never trained.
+        """
         ids: list[int] = self.tokenizer(text)["input_ids"]
+        if self.model.arch.encoder is None and len(ids) >= self.limit:
+            raise TextTooLongError(
+                f"the prompt has {len(ids):,} tokens, and this model reads {self.limit:,}, new ones included: shorten "
+                f"it; it begins {text[:40]!r}"
+            )
         return ids
 
     def sized(self, generation: Mapping[str, Any], prompt_tokens: int | None = None) -> dict[str, Any]:
