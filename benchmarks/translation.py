@@ -1,8 +1,10 @@
-"""Translation, fp32, beam 4: a Marian shape with random weights, 64 sentences of mixed length, against transformers.
+"""Translation, beam 4: a Marian shape with random weights, 64 sentences of mixed length, against its peers.
 
-6 + 6 layers, 512 wide, 58,101 words. Random weights never end a sentence: on both sides a text is made to end when it
-is as long as its source, which is what translations do. transformers runs all 64 as one padded batch, and in its best
-setting, sorted by length in batches of 16. Usage: ``python benchmarks/translation.py [--rounds 3]``.
+6 + 6 layers, 512 wide, 58,101 words. Random weights never end a sentence: on all sides a text is made to end when it is
+as long as its source, which is what translations do. transformers runs all 64 as one padded batch, and in its best
+setting, sorted by length in batches of 16. CTranslate2 ends all texts of a call at one length: so sentences have one of
+five lengths, and it gets each length as a call, which saves it all padding. Usage:
+``python benchmarks/translation.py [--rounds 3]``.
 """
 
 from __future__ import annotations
@@ -13,27 +15,41 @@ import random
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from common import THREADS, Side, console, contest, describe_machine, median_seconds, show, times
+from peers import BACKENDS, choose_backend, make_ctranslate2
+
 SENTENCES, BEAMS, PAD, END = 64, 4, 58100, 0
+LENGTHS = {8: 6, 13: 10, 20: 16, 32: 26, 60: 44}  # up to 8 tokens drawn: 6, up to 13: 10, and so on
 SIDES = {
-    "transformers, one batch": ("transformers", "64"),
-    "transformers, sorted, batches of 16": ("transformers", "16"),
-    "enfold, torch engine": ("enfold", "torch"),
+    "transformers, one batch": Side("transformers", ("64",)),
+    "transformers, sorted, batches of 16": Side("transformers", ("16",)),
+    "CTranslate2 int8": Side(
+        "ctranslate2",
+        tuple(f"int8 {streams} {backend}".strip() for backend in BACKENDS[:2] for streams in range(1, THREADS + 1)),
+    ),
+    "enfold, torch engine": Side("torch", ("float32",)),
+    "enfold, cpu engine": Side("cpu", ("float32",)),
+    "enfold, cpu engine, int8": Side("cpu", ("int8",)),
 }
+
+Translate = Callable[[], list[list[int]]]
 
 
 def sources() -> list[list[int]]:
-    """Sentences of 5 to 60 tokens, 20 on average, in random order, each with its end."""
+    """Sentences of 6 to 44 tokens, in random order, each with its end."""
     draw = random.Random(0)
-    lengths = [min(60, max(5, round(draw.lognormvariate(2.85, 0.5)))) for _ in range(SENTENCES)]
+    drawn = [min(60, max(5, round(draw.lognormvariate(2.85, 0.5)))) for _ in range(SENTENCES)]
+    lengths = [next(length for most, length in LENGTHS.items() if number <= most) for number in drawn]
     return [[*(draw.randrange(5, 58000) for _ in range(length - 1)), END] for length in lengths]
 
 
 def make_model(folder: Path) -> None:
-    """A checkpoint that both sides read."""
+    """A checkpoint that all sides read."""
     import torch
     import transformers
 
@@ -48,9 +64,10 @@ def make_model(folder: Path) -> None:
         **{f"{side}_ffn_dim": 2048 for side in sides},
     )
     transformers.MarianMTModel(config).save_pretrained(folder)
+    make_ctranslate2(folder, folder / "ctranslate2", END)
 
 
-def transformers_run(folder: str, batch: int):
+def transformers_run(folder: str, batch: int) -> Translate:
     """A function that translates all sentences with the reference."""
     import torch
     import transformers
@@ -93,11 +110,43 @@ def transformers_run(folder: str, batch: int):
     return run
 
 
-def enfold_run(folder: str, engine: str):
+def ctranslate2_run(folder: str, setting: str) -> Translate:
+    """The same with CTranslate2: a call for each length, the longest first, as many at once as the setting says."""
+    kind, streams, *backend = setting.split()
+    choose_backend(*backend or ("",))
+    import ctranslate2
+
+    model = ctranslate2.Translator(
+        f"{folder}/ctranslate2", compute_type=kind, inter_threads=int(streams), intra_threads=THREADS // int(streams)
+    )
+    rows = sources()
+    words = [[str(token) for token in row] for row in rows]
+
+    def run() -> list[list[int]]:
+        calls = {}
+        for length in sorted(LENGTHS.values(), reverse=True):
+            chosen = [index for index, row in enumerate(rows) if len(row) == length]
+            calls |= zip(
+                chosen,
+                model.translate_batch(
+                    [words[index] for index in chosen],
+                    asynchronous=True,
+                    beam_size=BEAMS,
+                    min_decoding_length=length,
+                    max_decoding_length=length,
+                ),
+                strict=True,
+            )
+        return [[int(word) for word in calls[index].result().hypotheses[0]] for index in range(len(rows))]
+
+    return run
+
+
+def enfold_run(folder: str, engine: str, dtype: str) -> Translate:
     """The same with enfold."""
     import enfold
 
-    model = enfold.AutoModelForSeq2SeqLM.from_pretrained(folder, engine=engine)
+    model = enfold.AutoModelForSeq2SeqLM.from_pretrained(folder, engine=engine, dtype=dtype)
     rows = sources()
 
     def end_with_source(scores, written):
@@ -116,9 +165,21 @@ def enfold_run(folder: str, engine: str):
     return run
 
 
+def beginning(tokens: list[int], reference: list[int]) -> float:
+    """The share of a text before the first token that differs, its end left out."""
+    most = len(reference) - 1
+    same = next((at for at in range(most) if at >= len(tokens) or tokens[at] != reference[at]), most)
+    return same / most
+
+
 def worker(library: str, setting: str, folder: str) -> None:
     """Translates once a line of input."""
-    run = transformers_run(folder, int(setting)) if library == "transformers" else enfold_run(folder, setting)
+    if library == "transformers":
+        run = transformers_run(folder, int(setting))
+    elif library == "ctranslate2":
+        run = ctranslate2_run(folder, setting)
+    else:
+        run = enfold_run(folder, library, setting)
     print(json.dumps({"ready": True}), flush=True)
     for _ in sys.stdin:
         began = time.perf_counter()
@@ -127,8 +188,6 @@ def worker(library: str, setting: str, folder: str) -> None:
 
 
 def main() -> None:
-    from common import Contender, console, describe_machine, in_turns, median, show
-
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--worker", nargs=3)
@@ -136,25 +195,24 @@ def main() -> None:
     if options.worker:
         worker(*options.worker)
         return
-    console.print(describe_machine(("enfold", "torch", "transformers", "numpy")))
+    console.print(describe_machine(("enfold", "torch", "transformers", "ctranslate2", "numpy")))
     lengths = [len(row) for row in sources()]
     console.print(f"{len(lengths)} sentences, {sum(lengths)} tokens, {min(lengths)} to {max(lengths)} each")
     with tempfile.TemporaryDirectory() as folder:
         make_model(Path(folder))
-        contenders = {name: Contender(__file__, *side, folder) for name, side in SIDES.items()}
-        results = in_turns(contenders, options.rounds)
-        for contender in contenders.values():
-            contender.close()
-    seconds = {name: median([run["seconds"] for run in runs]) for name, runs in results.items()}
-    theirs = [value for name, value in seconds.items() if name.startswith("transformers")]
-    reference = results["transformers, one batch"][0]["tokens"]
+        results = contest(__file__, SIDES, folder, options.rounds)
+    seconds = median_seconds(results)
+    first, *_ = SIDES
+    best = min((name for name in seconds if name.startswith("transformers")), key=lambda name: seconds[name])
+    reference = results[first][0]["tokens"]
     rows = []
     for name, value in seconds.items():
-        same = sum(a == b for a, b in zip(results[name][0]["tokens"], reference, strict=True))
-        first, best = theirs[0] / value, min(theirs) / value
-        rows.append([name, f"{sum(lengths) / value:.0f}", f"{first:.2f}", f"{best:.2f}", f"{same}/{len(reference)}"])
-    columns = ["", "tokens/s", "times one batch", "times their best", "texts equal"]
-    show(f"Marian shape, beam {BEAMS}, fp32, median of {options.rounds}", columns, rows)
+        ratios = [times(seconds, other, name) for other in (first, best, "CTranslate2 int8")]
+        pairs = zip(results[name][0]["tokens"], reference, strict=True)
+        same = sum(beginning(ours, theirs) for ours, theirs in pairs) / len(reference)
+        rows.append([name, f"{sum(lengths) / value:.0f}", *ratios, f"{100 * same:.0f} %"])
+    columns = ["", "tokens/s", "times one batch", "times their best", "times CTranslate2", "equal beginning"]
+    show(f"Marian shape, beam {BEAMS}, median of {options.rounds}", columns, rows)
 
 
 if __name__ == "__main__":
