@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,13 @@ from enfold.arch import RelativeBias, Rotary
 from enfold.cache import Kept, Reading, Store
 from enfold.engines.cpu import kernels
 from enfold.engines.cpu.leaves import Floats, Weights, make_linear_leaf
+from enfold.engines.cpu.native_module import native
 from enfold.packing import Packed
 from enfold.positions import depends_on_length, rotary_table
 from enfold.relative import HIDDEN, bias_rows, relative_rows
 from enfold.threads import in_parallel
 
-__all__ = ["make_leaf"]
+__all__ = ["Edges", "make_leaf"]
 
 Spans = list[tuple[int, int]]
 
@@ -97,6 +99,8 @@ class Attend:
     ) -> Floats:
         if key is not None and isinstance(self.relative, Rotary):
             query, key, distances = self._turned(query, distances), self._turned(key, distances), None
+        if native is not None and seen is None and self._is_plain(distances, kept):
+            return self._natively(query, key, value, spans, key_spans, kept, distances)
         query = query.reshape(len(query), self.kv_heads, self.groups, self.head_size)
         mixed = np.empty_like(query)
         found: list[Any] = [None] * len(spans)
@@ -117,6 +121,41 @@ class Attend:
         if seen is not None:
             seen.extend(found)
         return mixed.reshape(len(mixed), self.kv_heads * self.groups * self.head_size)
+
+    # ── by compiled kernels ──────────────────────────────────────────────────
+
+    def _is_plain(self, distances: Any, kept: Kept | None) -> bool:
+        """Whether what distances add is nothing, or a bias that every sequence has from its first query on."""
+        if distances is None:
+            return True
+        if not isinstance(self.relative, RelativeBias):
+            return False
+        return kept is None or distances.ndim == 4 or not any(kept[1].pasts or ())
+
+    def _natively(
+        self, query: Floats, key: Any, value: Any, spans: Spans, key_spans: Spans, kept: Kept | None, distances: Any
+    ) -> Floats:
+        out = np.empty(query.shape, np.float32)
+        begin, count = _edges(spans)
+        causal = self.causal and distances is None
+        bias = distances if distances is None or distances.ndim == 4 else distances[None]
+        rest = (float(self.scale), causal, self.window or 0, bias, out)
+        heads = self.kv_heads * self.groups
+        if kept is None:
+            shape = (heads, self.kv_heads, self.head_size)
+            native.attend_packed(query, *_alike(key, value), *shape, begin, count, *_edges(key_spans), *rest)
+            return out
+        store, reading = kept
+        memo = reading.memo
+        if "rows" not in memo:
+            memo["rows"], memo["lengths"] = np.array(reading.rows), np.array(reading.lengths)
+            memo["pasts"] = np.array(reading.pasts) if reading.pasts is not None else None
+        if key is not None and memo["pasts"] is not None:
+            native.keep(key, value, store.keys, store.values, begin, count, memo["rows"], memo["pasts"])
+        native.attend_stored(query, store.keys, store.values, heads, begin, count, memo["rows"], memo["lengths"], *rest)
+        return out
+
+    # ── in numpy ─────────────────────────────────────────────────────────────
 
     def _by_head(self, array: Floats) -> Floats:
         """(S, kv_heads * D) to (kv_heads, 1, S, D)."""
@@ -147,6 +186,9 @@ class Attend:
 
     def _turned(self, array: Floats, angles: tuple[Floats, Floats]) -> Floats:
         """Queries or keys (T, heads * D) turned by their positions' angles."""
+        if native is not None:
+            native.rotate(array, self.head_size, *angles)  # nobody else reads what was projected
+            return array
         cosines, sines = (table[:, None] for table in angles)
         by_head = array.reshape(len(array), -1, self.head_size)
         size = cosines.shape[-1]
@@ -180,6 +222,30 @@ class Attend:
         if position_query is not None:
             towards = np.take_along_axis(key @ position_query.swapaxes(2, 3), rows.swapaxes(2, 3), axis=3)
             scores += towards.swapaxes(2, 3)
+
+
+def _edges(spans: Spans) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where each sequence begins, and how long it is."""
+    if isinstance(spans, Edges):
+        return spans.arrays
+    array = np.array(spans, np.int64).reshape(-1, 2)
+    return np.ascontiguousarray(array[:, 0]), array[:, 1] - array[:, 0]
+
+
+class Edges(list[tuple[int, int]]):
+    """Spans that make their arrays once for all layers."""
+
+    @cached_property
+    def arrays(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """See :func:`_edges`."""
+        return _edges(list(self))
+
+
+def _alike(key: Floats, value: Floats) -> tuple[Floats, Floats]:
+    """Keys and values whose rows are equally far apart."""
+    if key.strides == value.strides:
+        return key, value
+    return np.ascontiguousarray(key), np.ascontiguousarray(value)
 
 
 def _hide(scores: Floats, window: int | None) -> None:

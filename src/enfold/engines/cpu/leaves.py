@@ -6,22 +6,33 @@ forward pass. Activations are float32; leaves write into arrays that they made t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from itertools import pairwise
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from enfold import leaves as kinds
 from enfold.engines.cpu import kernels
+from enfold.engines.cpu.matrices import Matrix
+from enfold.engines.cpu.native_module import native
 from enfold.positions import sinusoidal_table
 
 __all__ = ["Floats", "Node", "Weights", "make_linear_leaf"]
 
 Floats = NDArray[np.float32]
-Weights = Mapping[str, Floats]
 Node = SimpleNamespace
+
+
+class Weights(Protocol):
+    """Where leaves find their tensors."""
+
+    def __getitem__(self, name: str) -> Floats:
+        """A tensor in float32, by its full name."""
+
+    def matrix(self, *names: str) -> Matrix:
+        """What multiplies by these tensors, one below the other."""
 
 
 def make_linear_leaf(leaves: list[kinds.Leaf], weights: Weights) -> Any:
@@ -75,15 +86,12 @@ class Linear:
     """(T, inputs) → activation(x Wᵀ + b), (T, outputs)."""
 
     def __init__(self, leaf: kinds.Linear, weights: Weights) -> None:
-        self.weight = weights[f"{leaf.name}.weight"]
+        self.matrix = weights.matrix(f"{leaf.name}.weight")
         self.bias = weights[f"{leaf.name}.bias"] if leaf.bias else None
-        self.activation = kernels.ACTIVATIONS[leaf.activation] if leaf.activation else None
+        self.activation = leaf.activation
 
     def __call__(self, hidden: Floats) -> Floats:
-        result = hidden @ self.weight.T
-        if self.bias is not None:
-            result += self.bias
-        return self.activation(result) if self.activation else result
+        return self.matrix.product(hidden, self.bias, self.activation)
 
 
 class GatedLinear:
@@ -93,24 +101,21 @@ class GatedLinear:
         self.gate, self.expand = Linear(gate, weights), Linear(expand, weights)
 
     def __call__(self, hidden: Floats) -> Floats:
-        result = self.gate(hidden)
-        result *= self.expand(hidden)
-        return result
+        return self.expand.matrix.product(hidden, self.expand.bias, None, self.gate(hidden))
 
 
 class FusedLinear:
-    """Several linear leaves of one input as one matrix product: (T, D) → a tuple of (T, outputs)."""
+    """Several linear leaves of one input as one matrix product: (T, D) → a list of (T, outputs)."""
 
     def __init__(self, leaves: list[kinds.Linear], weights: Weights) -> None:
-        self.weight = np.concatenate([weights[f"{leaf.name}.weight"] for leaf in leaves])
+        self.matrix = weights.matrix(*(f"{leaf.name}.weight" for leaf in leaves))
         self.bias = np.concatenate([weights[f"{leaf.name}.bias"] for leaf in leaves]) if leaves[0].bias else None
-        self.edges = np.cumsum([leaf.outputs for leaf in leaves])[:-1].tolist()
+        edges = np.cumsum([0, *(leaf.outputs for leaf in leaves)]).tolist()
+        self.columns = [slice(begin, end) for begin, end in pairwise(edges)]
 
     def __call__(self, hidden: Floats) -> list[Floats]:
-        result = hidden @ self.weight.T
-        if self.bias is not None:
-            result += self.bias
-        return np.split(result, self.edges, axis=1)
+        result = self.matrix.product(hidden, self.bias)
+        return [result[:, columns] for columns in self.columns]
 
 
 class Norm:
@@ -127,6 +132,9 @@ class Norm:
     def normed(self, hidden: Floats) -> Floats:
         """The norm of each row of (N, width), in place."""
         if self.weight is None:
+            return hidden
+        if native is not None:
+            native.join([hidden], None, [(self.weight, self.bias, self.eps, hidden)])
             return hidden
         if self.bias is None:
             return kernels.rms_norm(hidden, self.weight, self.eps)
@@ -155,8 +163,11 @@ class Join:
     def __init__(self, leaves: list[kinds.Join], weights: Weights) -> None:
         self.norms = [Norm(leaf, weights) for leaf in leaves]
         self.post = leaves[0].placement == "after"
+        self.weighted = all(norm.weight is not None for norm in self.norms)
 
     def __call__(self, residual: Floats, *deltas: Floats) -> tuple[Floats, Any]:
+        if native is not None and self.weighted and len(deltas) < 3:
+            return self._natively(residual, deltas)
         total = residual + deltas[0]
         for delta in deltas[1:]:
             total += delta
@@ -166,18 +177,27 @@ class Join:
         normed = tuple(norm(total) for norm in self.norms)
         return total, normed if len(normed) > 1 else normed[0]
 
+    def _natively(self, residual: Floats, deltas: tuple[Floats, ...]) -> tuple[Floats, Any]:
+        """Sum and norms in one pass."""
+        terms = [residual, *(np.ascontiguousarray(np.broadcast_to(delta, residual.shape)) for delta in deltas)]
+        outs = [np.empty_like(residual) for _ in self.norms]
+        given = [(norm.weight, norm.bias, norm.eps, out) for norm, out in zip(self.norms, outs, strict=True)]
+        if self.post:
+            native.join(terms, None, given)
+            return outs[0], outs[0]
+        total = np.empty_like(residual)
+        native.join(terms, total, given)
+        return total, tuple(outs) if len(outs) > 1 else outs[0]
+
 
 class Output:
     """The last layer of a head branch: (N, D) → (N, outputs), or (N,) where it is squeezed."""
 
     def __init__(self, leaf: kinds.Output, weights: Weights) -> None:
-        self.weight = weights[f"{leaf.tied_to or leaf.name}.weight"]
+        self.matrix = weights.matrix(f"{leaf.tied_to or leaf.name}.weight")
         self.bias = weights[f"{leaf.name}.bias"] if leaf.bias else None
         self.scale, self.squeeze = np.float32(leaf.scale), leaf.squeeze
 
     def __call__(self, hidden: Floats) -> Floats:
-        result: Any = (hidden if self.scale == 1 else hidden * self.scale) @ self.weight.T
-        if self.bias is not None:
-            result += self.bias
-        scores: Floats = result[:, 0] if self.squeeze else result
-        return scores
+        result = self.matrix.product(hidden if self.scale == 1 else hidden * self.scale, self.bias)
+        return result[:, 0] if self.squeeze else result

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,8 +17,10 @@ from enfold.blueprint import Blueprint
 from enfold.cache import Cache, Turn
 from enfold.checkpoint.load import Loaded
 from enfold.engines.cpu import ops
-from enfold.engines.cpu.attention import make_leaf
+from enfold.engines.cpu.attention import Edges, make_leaf
 from enfold.engines.cpu.leaves import Node
+from enfold.engines.cpu.matrices import FloatMatrix, Matrix
+from enfold.engines.cpu.native_module import native
 from enfold.leaves import tensor_shapes
 from enfold.model import PreTrainedModel, initial_values, table_of
 from enfold.packing import Packed, share_out
@@ -45,7 +48,7 @@ class CpuModel(PreTrainedModel):
         self._adopt(blueprint, loaded, source)
 
     def _wire(self, blueprint: Blueprint) -> wiring.Plan:
-        tree = wiring.build_tree(blueprint.leaves, Node, partial(make_leaf, weights=self._tensors))
+        tree = wiring.build_tree(blueprint.leaves, Node, partial(make_leaf, weights=_Weights(self._tensors)))
         return wiring.assemble(tree, blueprint.arch, blueprint.head)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -73,6 +76,9 @@ class CpuModel(PreTrainedModel):
         plan: wiring.Plan | None = None,
     ) -> dict[str, NDArray[np.float32]]:
         plan = plan or self.plan
+        if native is not None:  # its kernels share out their own work
+            batch = replace(batch, spans=Edges(batch.spans))
+            return self._run(plan, batch, fields, tokens, source, turn)
         shares = [] if turn or source else share_out(batch, tokens, available_cores())
         if len(shares) < 2:
             return self._run(plan, batch, fields, tokens, source, turn)
@@ -101,6 +107,20 @@ class CpuModel(PreTrainedModel):
 
     def __repr__(self) -> str:
         return f"{self.blueprint.class_name} on the CPU engine, {self.num_parameters():,} parameters"
+
+
+class _Weights:
+    """A model's tensors as its leaves ask for them."""
+
+    def __init__(self, tensors: Mapping[str, NDArray[np.float32]]) -> None:
+        self._tensors = tensors
+
+    def __getitem__(self, name: str) -> NDArray[np.float32]:
+        return self._tensors[name]
+
+    def matrix(self, *names: str) -> Matrix:
+        """See :class:`enfold.engines.cpu.leaves.Weights`."""
+        return FloatMatrix([self._tensors[name] for name in names])
 
 
 def _fresh(name: str, shape: tuple[int, ...], scale: float, generator: np.random.Generator) -> NDArray[np.float32]:

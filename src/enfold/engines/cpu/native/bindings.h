@@ -40,6 +40,7 @@ using Places = Array<int64_t, 1>;
 
 template <typename T>
 inline int64_t stride_of(const Rows<T>& rows) {
+  if (rows.size() == 0) return static_cast<int64_t>(rows.shape(1));
   expect(rows.shape(1) < 2 || rows.stride(1) == 1, "numbers of a row must be next to each other");
   expect(rows.shape(0) < 2 || rows.stride(0) >= static_cast<int64_t>(rows.shape(1)), "rows must not overlap");
   return rows.shape(0) < 2 ? static_cast<int64_t>(rows.shape(1)) : rows.stride(0);

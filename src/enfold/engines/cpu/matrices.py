@@ -1,0 +1,212 @@
+"""Matrices of weights as the CPU engine holds them, each with its product.
+
+===============  ==============================================  =====================================
+matrix           holds                                           multiplies
+===============  ==============================================  =====================================
+`FloatMatrix`    the checkpoint's float32, mapped where possible  float32
+`ByteMatrix`     signed bytes, a scale for each row               bytes: a scale and a zero for each
+                                                                 row of what comes in
+===============  ==============================================  =====================================
+
+``product(x, bias, activation, gate)`` is activation(x Wᵀ + bias) · gate, (M, K) → (M, N). Without compiled kernels
+numpy does the same arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from enfold.arch import Activation
+from enfold.engines.cpu import kernels
+from enfold.engines.cpu.native_module import native
+
+__all__ = ["OUTLIERS", "ByteMatrix", "FloatMatrix", "Matrix"]
+
+Floats = NDArray[np.float32]
+
+_NUMBERS: dict[Activation | None, int] = {name: number for number, name in enumerate((None, *kernels.ACTIVATIONS))}
+OUTLIERS = 8
+"""Columns of what comes in that stay float32, the largest ones."""
+
+
+class Matrix(Protocol):
+    """(N, K) weights."""
+
+    shape: tuple[int, int]
+
+    def product(
+        self, x: Floats, bias: Floats | None = None, activation: Activation | None = None, gate: Floats | None = None
+    ) -> Floats:
+        """activation(x Wᵀ + bias) · gate, (M, K) → (M, N)."""
+
+    def rows(self, ids: NDArray[np.int64]) -> Floats:
+        """Rows of W, (T,) → (T, K)."""
+
+
+def _finished(product: Floats, bias: Floats | None, activation: Activation | None, gate: Floats | None) -> Floats:
+    if bias is not None:
+        product += bias
+    if activation:
+        product = kernels.ACTIVATIONS[activation](product)
+    if gate is not None:
+        product *= gate
+    return product
+
+
+class FloatMatrix:
+    """Weights as they are, perhaps of several leaves, one below the other."""
+
+    def __init__(self, parts: Sequence[Floats]) -> None:
+        self.parts = [np.ascontiguousarray(part) for part in parts] if native else list(parts)
+        self.shape = (sum(len(part) for part in parts), parts[0].shape[1])
+
+    @property
+    def weights(self) -> Floats:
+        """(N, K); a copy where there are several parts."""
+        return self.parts[0] if len(self.parts) == 1 else np.concatenate(self.parts)
+
+    def rows(self, ids: NDArray[np.int64]) -> Floats:
+        """See :class:`Matrix`."""
+        return self.weights[ids]
+
+    def product(
+        self, x: Floats, bias: Floats | None = None, activation: Activation | None = None, gate: Floats | None = None
+    ) -> Floats:
+        """See :class:`Matrix`."""
+        out = np.empty((len(x), self.shape[0]), np.float32)
+        if native is None:
+            first = 0
+            for part in self.parts:
+                np.matmul(x, part.T, out=out[:, first : first + len(part)])
+                first += len(part)
+            return _finished(out, bias, activation, gate)
+        x = np.ascontiguousarray(x)
+        if len(self.parts) == 1:
+            native.gemm_float(x, self.parts[0], bias, _NUMBERS[activation], gate, out)
+            return out
+        first = 0
+        for part in self.parts:
+            columns = slice(first, first + len(part))
+            native.gemm_float(
+                x, part, None if bias is None else bias[columns], _NUMBERS[activation], None, out[:, columns]
+            )
+            first = columns.stop
+        if gate is not None:
+            out *= gate
+        return out
+
+
+@dataclass(frozen=True, eq=False)
+class ByteMatrix:
+    """Weights as bytes: w = scale · q, q from -127 to 127.
+
+    What comes in is written in 7 bits with a scale and a zero for each row, but for its largest columns: the weights of
+    those are zero among the bytes, and stand apart in float32.
+
+    Attributes:
+        panels: (ceil(N / 16), ceil(K / 4), 16, 4) int8, zero where there is no weight.
+        scale: (N,).
+        places: (outliers,) columns that stand apart, in order.
+        apart: (outliers, N) their weights.
+        columns: K.
+    """
+
+    panels: NDArray[np.int8]
+    scale: Floats
+    places: NDArray[np.int32]
+    apart: Floats
+    columns: int
+
+    @classmethod
+    def quantize(cls, weights: Floats, places: Sequence[int] = ()) -> ByteMatrix:
+        """Rounds (N, K) weights, but for the columns ``places``."""
+        n, k = weights.shape
+        apart_at = np.sort(np.asarray(places, np.int32))
+        apart = np.ascontiguousarray(weights[:, apart_at].T, np.float32)
+        blocks, fours = -(-n // 16), -(-k // 4)
+        panels = np.zeros((blocks, fours, 16, 4), np.int8)
+        scale = np.empty(n, np.float32)
+        for block in range(blocks):  # a few rows at a time: no second copy of the weights
+            rows = np.array(weights[16 * block : 16 * (block + 1)], np.float32)
+            rows[:, apart_at] = 0
+            steps = np.abs(rows).max(axis=1, initial=0) / np.float32(127)
+            scale[16 * block : 16 * block + len(rows)] = steps
+            whole = np.zeros((16, fours * 4), np.int8)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                whole[: len(rows), :k] = np.rint(rows / np.where(steps > 0, steps, np.float32(1))[:, None])
+            panels[block] = whole.reshape(16, fours, 4).transpose(1, 0, 2)
+        return cls(panels, scale, apart_at, apart, k)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, K)."""
+        return len(self.scale), self.columns
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it holds."""
+        return self.panels.nbytes + self.scale.nbytes + self.apart.nbytes
+
+    def tensors(self) -> Mapping[str, NDArray[Any]]:
+        """What is stored of it."""
+        return {"panels": self.panels, "scale": self.scale, "places": self.places, "apart": self.apart}
+
+    @cached_property
+    def sums(self) -> NDArray[np.int32]:
+        """(N,) the sums of each row's bytes."""
+        sums: NDArray[np.int32] = self.panels.sum(axis=(1, 3), dtype=np.int32).reshape(-1)
+        return sums[: len(self.scale)]
+
+    @cached_property
+    def _native(self) -> Any:
+        sums = np.ascontiguousarray(self.sums)
+        return native.Bytes(self.panels, self.scale, sums, self.places, self.apart, self.columns)
+
+    def _bytes(self, blocks: slice | NDArray[np.int64]) -> NDArray[np.int8]:
+        """(16 · blocks, K) of the panels."""
+        chosen = self.panels[blocks]
+        return chosen.transpose(0, 2, 1, 3).reshape(len(chosen) * 16, -1)[:, : self.columns]
+
+    def rows(self, ids: NDArray[np.int64]) -> Floats:
+        """See :class:`Matrix`."""
+        ids = np.asarray(ids)
+        chosen = self.panels[ids // 16, :, ids % 16].reshape(len(ids), -1)[:, : self.columns]
+        found = chosen * self.scale[ids, None]
+        found[:, self.places] = self.apart[:, ids].T
+        return found
+
+    def product(
+        self, x: Floats, bias: Floats | None = None, activation: Activation | None = None, gate: Floats | None = None
+    ) -> Floats:
+        """See :class:`Matrix`."""
+        if native is None:
+            return _finished(self._twin(x), bias, activation, gate)
+        out = np.empty((len(x), len(self.scale)), np.float32)
+        native.gemm_bytes(np.ascontiguousarray(x), self._native, bias, _NUMBERS[activation], gate, out)
+        return out
+
+    def _twin(self, x: Floats) -> Floats:
+        """The product in numpy, with the same roundings."""
+        apart = x[:, self.places] @ self.apart
+        rest = x.copy()
+        rest[:, self.places] = 0
+        low = np.minimum(rest.min(axis=1, initial=0), 0)
+        span = np.maximum(rest.max(axis=1, initial=0), 0) - low
+        with np.errstate(divide="ignore", invalid="ignore"):
+            inverse = np.where(span > 0, np.float32(127) / span, np.float32(0)).astype(np.float32)
+            zero = np.rint(-low * inverse)
+            q = np.clip(np.floor(rest * inverse[:, None] + (zero + np.float32(0.5))[:, None]), 0, 127) - zero[:, None]
+        out = np.empty((len(x), len(self.scale)), np.float32)
+        for first in range(0, len(self.panels), 64):
+            columns = slice(16 * first, min(16 * (first + 64), len(self.scale)))
+            weights = self._bytes(slice(first, first + 64))[: columns.stop - columns.start].astype(np.float32)
+            out[:, columns] = q @ weights.T
+        out *= (span / np.float32(127))[:, None] * self.scale
+        out += apart
+        return out
