@@ -1,6 +1,7 @@
 // What Python sees of matrices in blocks.
 
 #include "bindings.h"
+#include "strict.h"
 
 namespace {
 
@@ -42,14 +43,7 @@ void block_rows(const Blocks& w, const Array<int64_t, 1>& ids, OutMatrix out) {
 }  // namespace
 
 void bind_blocks(nb::module_& module) {
-  const auto given = nb::arg().noconvert();  // a converted `out` would be a copy that nobody sees
-  const auto perhaps = nb::arg().noconvert().none();
-  nb::class_<Blocks>(module, "Blocks")
-      .def("__init__",
-           [](Blocks* self, Array<uint8_t, 3> panels, int64_t rows, int bits, int group, bool offsets, int zero) {
-             new (self) Blocks(make_blocks(panels, rows, bits, group, offsets, zero));
-           },
-           given, given, given, given, given, given);
-  module.def("gemm_blocks", &gemm_blocks, given, given, perhaps, given, perhaps, given);
-  module.def("block_rows", &block_rows, given, given, given);
+  strict::define_class(module, "Blocks", &make_blocks);
+  strict::define(module, "gemm_blocks", &gemm_blocks);
+  strict::define(module, "block_rows", &block_rows);
 }

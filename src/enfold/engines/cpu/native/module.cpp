@@ -4,6 +4,7 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <cmath>
 #include <cstring>
 #include <string>
 #include <tuple>
@@ -11,6 +12,7 @@
 
 #include "bindings.h"
 #include "pool.h"
+#include "strict.h"
 
 namespace nb = nanobind;
 
@@ -29,28 +31,29 @@ struct Bytes {
   Array<int8_t, 4> panels;
   Vector scale;
   Array<int32_t, 1> sum;
-  Array<int32_t, 1> places;
+  std::vector<int32_t> places;  // a copy: an array could be written to after the check
   Matrix apart;
   int64_t columns;
 
   ByteMatrix view() const {
     return {static_cast<int64_t>(scale.shape(0)), columns,       panels.data(), scale.data(), sum.data(),
-            static_cast<int64_t>(places.shape(0)), places.data(), apart.data()};
+            static_cast<int64_t>(places.size()), places.data(), apart.data()};
   }
 };
 
 Bytes make_bytes(Array<int8_t, 4> panels, Vector scale, Array<int32_t, 1> sum, Array<int32_t, 1> places, Matrix apart,
                  int64_t columns) {
   const std::size_t rows = scale.shape(0);
-  expect(columns >= 0 && panels.shape(0) == (rows + 15) / 16 && static_cast<int64_t>(panels.shape(1)) == (columns + 3) / 4 &&
-             panels.shape(2) == 16 && panels.shape(3) == 4,
+  expect(columns >= 0 && panels.shape(0) == (rows + 15) / 16 && panels.shape(2) == 16 && panels.shape(3) == 4 &&
+             static_cast<int64_t>(panels.shape(1)) == columns / 4 + (columns % 4 != 0),
          "panels must be (ceil(N / 16), ceil(K / 4), 16, 4)");
   expect(sum.shape(0) == rows, "sum must be (N,)");
   expect(apart.shape(0) == places.shape(0) && (apart.shape(1) == rows || places.shape(0) == 0),
          "apart must be (outliers, N)");
   for (std::size_t i = 0; i < places.shape(0); i++)
     expect(places.data()[i] >= 0 && places.data()[i] < columns, "places must be columns of x");
-  return {panels, scale, sum, places, apart, columns};
+  for (std::size_t i = 0; i < rows; i++) expect(std::isfinite(scale.data()[i]), "scales must be finite");
+  return {panels, scale, sum, {places.data(), places.data() + places.shape(0)}, apart, columns};
 }
 
 void gemm_bytes(const Matrix& x, const Bytes& w, std::optional<Vector> bias, int activation, std::optional<Matrix> gate,
@@ -212,19 +215,15 @@ void join(const std::vector<Matrix>& terms, std::optional<OutMatrix> total, cons
 
 NB_MODULE(_native, module) {
   bind_blocks(module);
-  module.def("isa", [] { return std::string(kernels().name); });
-  module.def("set_threads", &set_threads);
-  module.def("threads", &threads);
-  module.def("gemm_float", &gemm_float, nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg().none(), nb::arg());
-  nb::class_<Bytes>(module, "Bytes").def("__init__", [](Bytes* self, Array<int8_t, 4> panels, Vector scale,
-                                                       Array<int32_t, 1> sum, Array<int32_t, 1> places, Matrix apart,
-                                                       int64_t columns) {
-    new (self) Bytes(make_bytes(panels, scale, sum, places, apart, columns));
-  });
-  module.def("gemm_bytes", &gemm_bytes, nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg().none(), nb::arg());
-  module.def("attend_packed", &attend_packed);
-  module.def("attend_stored", &attend_stored);
-  module.def("keep", &keep);
-  module.def("rotate", &rotate);
-  module.def("join", &join);
+  module.def("isa", [] { return kernels().name; });
+  strict::define(module, "set_threads", &set_threads);
+  strict::define(module, "threads", &threads);
+  strict::define(module, "gemm_float", &gemm_float);
+  strict::define_class(module, "Bytes", &make_bytes);
+  strict::define(module, "gemm_bytes", &gemm_bytes);
+  strict::define(module, "attend_packed", &attend_packed);
+  strict::define(module, "attend_stored", &attend_stored);
+  strict::define(module, "keep", &keep);
+  strict::define(module, "rotate", &rotate);
+  strict::define(module, "join", &join);
 }
