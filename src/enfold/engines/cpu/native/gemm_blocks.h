@@ -19,12 +19,16 @@
 namespace ENFOLD_ISA {
 
 constexpr int64_t BLOCKS_TILE = 6, BLOCKS_MC = 48;
+constexpr int64_t BLOCKS_AHEAD = 3072;  // bytes that are asked for early: the processor itself stops at a page's end
 
 // What the sums of a tile are kept in while a group lasts, by the bits of a code
 template <int BITS>
 struct CodeSum {
   i32v whole;
-  void add(i32v codes, i32v x) { whole = BITS == 8 ? dot_signed(whole, codes, x) : dot_bytes(whole, codes, x); }
+  void add(i32v codes, i32v x) {
+    whole = BITS == 8 ? dot_signed(whole, codes, x) : dot_bytes(whole, codes, x);
+    settle(whole);
+  }
   i32v total() const { return whole; }
 };
 template <>
@@ -88,6 +92,8 @@ inline void block_tile(const BlockMatrix& w, const uint8_t* panel, const uint8_t
   const float zero = static_cast<float>(w.zero);
   f32v low[ROWS] = {}, high[ROWS] = {};
   for (int64_t group = 0; group < w.k / GROUP; group++) {
+    for (int64_t line = 0; line < GROUP * 16 * (BITS == 4 ? 4 : 8) / 8 + 64; line += 64)
+      __builtin_prefetch(panel + BLOCKS_AHEAD + line);
     CodeSum<BITS> first[ROWS] = {}, second[ROWS] = {};
 #pragma GCC unroll 8
     for (int four = 0; four < GROUP / 4; four++) {
@@ -113,8 +119,9 @@ inline void block_tile(const BlockMatrix& w, const uint8_t* panel, const uint8_t
 #pragma GCC unroll 6
       for (int i = 0; i < ROWS; i++) {
         const float step = number_at(steps + i * sizeof(float)), total = number_at(totals + i * sizeof(float));
-        low[i] += offset_low * total + scale_low * (to_float(first[i].total()) * step);
-        high[i] += offset_high * total + scale_high * (to_float(second[i].total()) * step);
+        low[i] += offset_low * total, high[i] += offset_high * total;
+        low[i] += scale_low * (to_float(first[i].total()) * step);
+        high[i] += scale_high * (to_float(second[i].total()) * step);
       }
     } else {
 #pragma GCC unroll 6

@@ -144,6 +144,14 @@ inline i32v dot_signed(i32v sum, i32v left, i32v right) {
 #endif
 }
 
+// Keeps a sum in its register while an unrolled loop adds to it: compilers like to do all products first, and spill them.
+template <typename T>
+inline void settle([[maybe_unused]] T& sum) {
+#ifdef __AVX2__
+  asm("" : "+x"(sum));
+#endif
+}
+
 // Sums of products of unsigned numbers up to 15 and signed bytes, four in each of eight places. AVX2 has sixteen bits
 // for the products of two, which hold those of eight times two as well: 8 · 2 · 15 · 127 < 2^15.
 struct NibbleSum {
@@ -151,6 +159,7 @@ struct NibbleSum {
   i16v pairs;
   void add(i32v nibbles, i32v signed_bytes) {
     pairs += (i16v)_mm256_maddubs_epi16((__m256i)nibbles, (__m256i)signed_bytes);
+    settle(pairs);
   }
   i32v total() const { return (i32v)_mm256_madd_epi16((__m256i)pairs, _mm256_set1_epi16(1)); }
 #else
