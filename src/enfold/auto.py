@@ -6,7 +6,7 @@ import importlib.util
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from enfold.blueprint import Blueprint
 from enfold.checkpoint.files import gguf_file, read_json
@@ -16,6 +16,10 @@ from enfold.errors import ConfigError, InputError, MissingDependencyError, Sourc
 from enfold.families import config_of
 from enfold.heads import HeadKind
 from enfold.model import PreTrainedModel
+
+if TYPE_CHECKING:
+    from enfold.checkpoint.load import Loaded
+    from enfold.engines.cpu.weights import Compute
 
 __all__ = ["Engine", "load_config", "load_model", "make_model", "read_config"]
 
@@ -81,7 +85,9 @@ def load_model(
         kind: the head; a base checkpoint's missing one is made fresh.
         engine: ``"torch"`` to train, ``"cpu"`` to run without torch.
         config: used instead of the source's own.
-        dtype: ``"float32"``, ``"auto"`` (as stored), ``"float16"``, ``"bfloat16"``; the CPU engine computes in float32.
+        dtype: with torch ``"float32"``, ``"float16"``, ``"bfloat16"`` or ``"auto"`` (as stored); on the CPU engine
+            ``"float32"``, ``"int8"``, ``"int4"`` or ``"auto"`` (a GGUF file's quantized blocks as they are, float32
+            otherwise).
         new_head: None, True (replace the head) or False (a missing head is an error).
         expected_type: the ``model_type`` that the caller's class stands for; another one is an error.
         overrides: configuration values to change.
@@ -101,8 +107,12 @@ def load_model(
         )
     blueprint = Blueprint.of(config.updated(**overrides) if overrides else config, kind).settled(folder)
     loaded = blueprint.load(folder, new_head)
+    if engine == "cpu":
+        from enfold.engines.cpu.model import CpuModel
+
+        return CpuModel(blueprint, loaded, folder, compute_type(dtype, loaded))
     model = _model_class(engine)(blueprint, loaded, folder)
-    return _cast(model, engine, loaded.dtype if dtype == "auto" else dtype)
+    return _cast(model, loaded.dtype if dtype == "auto" else dtype)
 
 
 def make_model(config: Config, kind: HeadKind, engine: Engine = "torch") -> PreTrainedModel:
@@ -131,10 +141,28 @@ def _model_class(engine: Engine) -> Callable[..., PreTrainedModel]:
     return CpuModel
 
 
-def _cast(model: PreTrainedModel, engine: Engine, dtype: str) -> PreTrainedModel:
+def compute_type(dtype: str, loaded: Loaded) -> Compute:
+    """How the CPU engine computes with a checkpoint.
+
+    Raises:
+        InputError: for another ``dtype`` than this engine has.
+    """
+    match dtype:
+        case "auto":
+            return "blocks" if loaded.tensors.has_blocks else "float32"
+        case "float32" | "int8" | "int4":
+            return dtype
+        case "float16" | "bfloat16":
+            return "float32"  # whatever is stored so is computed in float32
+    raise InputError(f"dtype is {dtype!r}; the CPU engine has 'auto', 'float32', 'int8' and 'int4'")
+
+
+def _cast(model: PreTrainedModel, dtype: str) -> PreTrainedModel:
+    if dtype in ("int8", "int4"):
+        raise InputError(f"dtype is {dtype!r}, which the CPU engine has: add engine='cpu'")
     if dtype not in ("float32", "float16", "bfloat16", "float64"):
         raise InputError(f"dtype is {dtype!r}, expected 'auto', 'float32', 'float16' or 'bfloat16'")
-    if engine == "torch" and dtype != "float32":
+    if dtype != "float32":
         import torch
 
         cast: PreTrainedModel = model.to(getattr(torch, dtype))  # type: ignore[attr-defined]

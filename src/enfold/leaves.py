@@ -37,6 +37,9 @@ __all__ = [
 
 Shape = tuple[int, ...]
 
+_VOCABULARY = 1000
+"""Outputs from which on a head's last layer is a vocabulary's, and costs as much as many others."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Leaf:
@@ -46,6 +49,11 @@ class _Leaf:
     def __post_init__(self) -> None:
         if not self.place:
             object.__setattr__(self, "place", self.name)
+
+    @property
+    def quantizable(self) -> bool:
+        """Whether its matrix may be rounded to a few bits. Norms, tables and small heads stay as they are."""
+        return False
 
     def tensors(self) -> Mapping[str, Shape]:
         """Suffix → shape of the tensors that the leaf owns."""
@@ -86,6 +94,10 @@ class Linear(_Leaf):
     activation: Activation | None = None
     bias: bool = True
     dropout: float = 0.0
+
+    @property
+    def quantizable(self) -> bool:
+        return not self.name.startswith("head.")
 
     def tensors(self) -> Mapping[str, Shape]:
         return {"weight": (self.outputs, self.inputs), **({"bias": (self.outputs,)} if self.bias else {})}
@@ -172,6 +184,10 @@ class Output(_Leaf):
     scale: float = 1.0
     squeeze: bool = False
     dropout: float = 0.0
+
+    @property
+    def quantizable(self) -> bool:
+        return self.outputs >= _VOCABULARY
 
     def tensors(self) -> Mapping[str, Shape]:
         bias = {"bias": (self.outputs,)} if self.bias else {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,17 +11,49 @@ from numpy.typing import NDArray
 
 from enfold.checkpoint.arrange import stored_shape, take
 from enfold.checkpoint.files import Weights, open_weights
+from enfold.checkpoint.gguf.blocks import BlockType
+from enfold.checkpoint.gguf.file import GgufTensor
 from enfold.checkpoint.names import alternative_names, canonical, is_known, locate
 from enfold.checkpoint.tensors import TensorView
 from enfold.config import UNTRAINED_KEY, Config
 from enfold.errors import TensorMismatchError
-from enfold.families.base import Family
+from enfold.families.base import Family, Stored
 from enfold.heads import CLASS_SUFFIXES, Branch, Head, HeadKind
 from enfold.leaves import Shape
 
-__all__ = ["Loaded", "clashes", "differ", "load_tensors"]
+__all__ = ["Loaded", "Tensors", "clashes", "differ", "load_tensors"]
 
 _SHOWN = 12
+
+
+class Tensors(Mapping[str, NDArray[np.float32]]):
+    """A checkpoint's tensors by our names, each read when it is asked for; the stored bytes where they are float32."""
+
+    def __init__(self, views: Mapping[str, TensorView], places: Mapping[str, Stored], heads: int) -> None:
+        self._views, self._places, self._heads = views, places, heads
+
+    def __getitem__(self, name: str) -> NDArray[np.float32]:
+        return take(self._views[name].numpy("float32"), self._places[name], self._heads)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._views)
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+    @property
+    def has_blocks(self) -> bool:
+        """Whether any tensor is of quantized blocks."""
+        return any(isinstance(view, GgufTensor) and view.blocks is not None for view in self._views.values())
+
+    def blocks(self, name: str) -> tuple[NDArray[np.uint8], BlockType] | None:
+        """The quantized blocks (N, K / size, bytes of a block) that hold a matrix row by row, and their type."""
+        view, place = self._views.get(name), self._places.get(name)
+        if not isinstance(view, GgufTensor) or view.blocks is None or len(view.shape) != 2 or place is None:
+            return None
+        if place.parts > 1 or place.row or place.transposed != view.transposed:
+            return None
+        return view.raw(), view.blocks
 
 
 @dataclass(frozen=True)
@@ -29,14 +61,14 @@ class Loaded:
     """What a checkpoint gave a model.
 
     Attributes:
-        tensors: our name → float32 array; the stored bytes themselves where they are float32.
+        tensors: our name → float32 array.
         fresh: names of head tensors that the checkpoint lacks.
         untrained: names of tensors that the checkpoint has, but remembers as never trained.
         left_out: stored names that belong to other heads or are buffers.
         dtype: the type most tensors are stored in.
     """
 
-    tensors: Mapping[str, NDArray[np.float32]]
+    tensors: Tensors
     fresh: tuple[str, ...]
     untrained: frozenset[str]
     left_out: tuple[str, ...]
@@ -107,7 +139,7 @@ def load_tensors(
         raise TensorMismatchError(_report(weights, family, kind, problems, head_only=_is_head_problem(found, expected)))
     remembered = set(config.get(UNTRAINED_KEY) or ())
     return Loaded(
-        tensors={ours: take(view.numpy("float32"), places[ours], heads) for ours, view in found.items()},
+        tensors=Tensors(found, places, heads),
         fresh=fresh,
         untrained=frozenset(ours for ours in found if wanted[ours] in remembered),
         left_out=tuple(left_out),

@@ -32,7 +32,10 @@ __all__ = ["command"]
 )
 @options.engine
 @click.option(
-    "--dtype", type=click.Choice(["auto", "float32", "float16", "bfloat16"]), default="auto", help="Precision."
+    "--dtype",
+    type=click.Choice(["auto", "float32", "int8", "int4", "float16", "bfloat16"]),
+    default="auto",
+    help="Precision; int8 and int4 on the CPU engine, float16 and bfloat16 with torch.",
 )
 @options.as_json
 @options.source

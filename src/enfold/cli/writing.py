@@ -110,7 +110,10 @@ _option = click.option(
 )
 _stats = click.option("--stats", is_flag=True, help="Say on stderr how many tokens there were, and how fast.")
 _dtype = click.option(
-    "--dtype", metavar="NAME", default="auto", help="Precision; 'auto' or 'float32', more with torch."
+    "--dtype",
+    metavar="NAME",
+    default="auto",
+    help="auto, float32, int8 or int4; with torch float16 or bfloat16.",
 )
 
 

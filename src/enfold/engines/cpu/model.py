@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,44 +19,71 @@ from enfold.checkpoint.load import Loaded
 from enfold.engines.cpu import ops
 from enfold.engines.cpu.attention import Edges, make_leaf
 from enfold.engines.cpu.leaves import Node
-from enfold.engines.cpu.matrices import FloatMatrix, Matrix
 from enfold.engines.cpu.native_module import native
+from enfold.engines.cpu.weights import Compute, ModelWeights
 from enfold.leaves import tensor_shapes
 from enfold.model import PreTrainedModel, initial_values, table_of
-from enfold.packing import Packed, share_out
+from enfold.packing import Packed, pack, share_out
 from enfold.threads import available_cores, side_by_side
 
 __all__ = ["CpuModel"]
 
 
+_TRIED, _TRIED_LENGTH = 8, 32
+"""Sequences and tokens of the pass that shows which columns are large."""
+
+
 class CpuModel(PreTrainedModel):
-    """A model whose tensors are float32 numpy arrays, often straight from the mapped file. It can't be trained."""
+    """A model of numpy arrays, often straight from the mapped file. It can't be trained.
+
+    Attributes:
+        compute: how it holds its matrices; see :data:`enfold.engines.cpu.weights.Compute`.
+    """
 
     engine: ClassVar[str] = "cpu"
     ops: ClassVar[Ops] = ops
 
-    def __init__(self, blueprint: Blueprint, loaded: Loaded | None = None, source: Path | None = None) -> None:
-        self._tensors = dict(loaded.tensors) if loaded else {}
-        generator = np.random.default_rng()
-        for leaf in blueprint.leaves:
-            for name, shape in tensor_shapes((leaf,)).items():
-                if name not in self._tensors:
-                    table = table_of(leaf)
-                    scale = blueprint.arch.initializer_range
-                    self._tensors[name] = _fresh(name, shape, scale, generator) if table is None else table
-        self._plan = self._wire(blueprint)
+    def __init__(
+        self,
+        blueprint: Blueprint,
+        loaded: Loaded | None = None,
+        source: Path | None = None,
+        compute: Compute = "float32",
+    ) -> None:
+        self._tensors: Mapping[str, NDArray[np.float32]] = _Known(
+            loaded.tensors if loaded else {}, _fresh_tensors(blueprint, loaded), dequantizes=compute == "blocks"
+        )
+        self._blocks = loaded.tensors.blocks if loaded else _no_blocks
+        self.compute: Compute = compute
         self._adopt(blueprint, loaded, source)
+        self._plan = self._wire()
 
-    def _wire(self, blueprint: Blueprint) -> wiring.Plan:
-        tree = wiring.build_tree(blueprint.leaves, Node, partial(make_leaf, weights=_Weights(self._tensors)))
-        return wiring.assemble(tree, blueprint.arch, blueprint.head)
+    def _wire(self) -> wiring.Plan:
+        peaks = ModelWeights.watched(self._tensors, self._try_out) if self.compute == "int8" else None
+        return self._wired(ModelWeights(self._tensors, self.compute, self._blocks, peaks))
+
+    def _wired(self, weights: ModelWeights) -> wiring.Plan:
+        tree = wiring.build_tree(self.blueprint.leaves, Node, partial(make_leaf, weights=weights))
+        return wiring.assemble(tree, self.arch, self.head)
+
+    def _try_out(self, weights: ModelWeights) -> None:
+        """A pass over random tokens: columns that are large for those are so for all."""
+        draw = np.random.default_rng(0)
+        arch = self.arch.encoder or self.arch
+        length = min(_TRIED_LENGTH, arch.max_length)
+        rows = [draw.integers(0, arch.vocab_size, length) for _ in range(_TRIED)]
+        with np.errstate(all="ignore"):
+            self._run(self._wired(weights), pack(arch, rows), (), np.arange(length), None, None)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_plan"}
+        state = {name: value for name, value in self.__dict__.items() if name not in ("_plan", "_blocks")}
+        compute = "float32" if self.compute == "blocks" else self.compute  # what is copied holds values, not a file
+        return {**state, "_tensors": dict(self._tensors), "compute": compute}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._plan = self._wire(self.blueprint)
+        self._blocks = _no_blocks
+        self._plan = self._wire()
 
     @property
     def plan(self) -> wiring.Plan:
@@ -109,18 +136,49 @@ class CpuModel(PreTrainedModel):
         return f"{self.blueprint.class_name} on the CPU engine, {self.num_parameters():,} parameters"
 
 
-class _Weights:
-    """A model's tensors as its leaves ask for them."""
+class _Known(Mapping[str, NDArray[np.float32]]):
+    """A checkpoint's tensors, and the fresh ones.
 
-    def __init__(self, tensors: Mapping[str, NDArray[np.float32]]) -> None:
-        self._tensors = tensors
+    Those that have to be made of what the file holds are made once, unless that is what the model computes with.
+    """
+
+    def __init__(
+        self,
+        stored: Mapping[str, NDArray[np.float32]],
+        fresh: dict[str, NDArray[np.float32]],
+        *,
+        dequantizes: bool,
+    ) -> None:
+        self._stored, self._held = stored, fresh
+        if not dequantizes:
+            self._held |= stored
 
     def __getitem__(self, name: str) -> NDArray[np.float32]:
-        return self._tensors[name]
+        held = self._held.get(name)
+        return self._stored[name] if held is None else held
 
-    def matrix(self, *names: str) -> Matrix:
-        """See :class:`enfold.engines.cpu.leaves.Weights`."""
-        return FloatMatrix([self._tensors[name] for name in names])
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stored.keys() | self._held.keys())
+
+    def __len__(self) -> int:
+        return len(self._stored.keys() | self._held.keys())
+
+
+def _no_blocks(name: str) -> None:
+    return None
+
+
+def _fresh_tensors(blueprint: Blueprint, loaded: Loaded | None) -> dict[str, NDArray[np.float32]]:
+    """What the checkpoint lacks: tables that a formula fills, and random numbers."""
+    generator = np.random.default_rng()
+    fresh = {}
+    for leaf in blueprint.leaves:
+        for name, shape in tensor_shapes((leaf,)).items():
+            if loaded is None or name not in loaded.tensors:
+                table = table_of(leaf)
+                scale = blueprint.arch.initializer_range
+                fresh[name] = _fresh(name, shape, scale, generator) if table is None else table
+    return fresh
 
 
 def _fresh(name: str, shape: tuple[int, ...], scale: float, generator: np.random.Generator) -> NDArray[np.float32]:

@@ -12,7 +12,6 @@
 
 #include "bindings.h"
 #include "pool.h"
-#include "strict.h"
 
 namespace nb = nanobind;
 
@@ -65,6 +64,8 @@ void gemm_bytes(const Matrix& x, const Bytes& w, std::optional<Vector> bias, int
   kernels().gemm_bytes(x.data(), x.shape(0), matrix, finish);
 }
 
+using Bias = Strict<nb::ndarray<const float, nb::numpy, nb::ndim<4>, nb::device::cpu>>;
+
 // Keys of all sequences: how many numbers there are from the first to the last, and how far apart keys and heads are.
 struct KeySpace {
   const float *keys, *values;
@@ -73,7 +74,7 @@ struct KeySpace {
 
 void attend(const Rows<const float>& query, const KeySpace& space, int64_t heads, int64_t kv_heads, int64_t size,
             const Places& begin, const Places& count, const Places& offset, const Places& length, float scale, bool causal,
-            int64_t window, const std::optional<nb::ndarray<const float, nb::numpy, nb::ndim<4>, nb::device::cpu>>& bias,
+            int64_t window, const std::optional<Bias>& bias,
             OutMatrix out) {
   const int64_t sequences = begin.shape(0), tokens = query.shape(0);
   expect(heads > 0 && kv_heads > 0 && size > 0 && heads % kv_heads == 0, "heads must be a multiple of kv_heads");
@@ -113,7 +114,7 @@ void attend(const Rows<const float>& query, const KeySpace& space, int64_t heads
 void attend_packed(const Rows<const float>& query, const Rows<const float>& key, const Rows<const float>& value,
                    int64_t heads, int64_t kv_heads, int64_t size, const Places& begin, const Places& count,
                    const Places& first, const Places& length, float scale, bool causal, int64_t window,
-                   std::optional<nb::ndarray<const float, nb::numpy, nb::ndim<4>, nb::device::cpu>> bias, OutMatrix out) {
+                   std::optional<Bias> bias, OutMatrix out) {
   const int64_t stride = stride_of(key), width = kv_heads * size;
   expect(static_cast<int64_t>(key.shape(1)) == width && static_cast<int64_t>(value.shape(1)) == width &&
              key.shape(0) == value.shape(0),
@@ -133,7 +134,7 @@ void attend_packed(const Rows<const float>& query, const Rows<const float>& key,
 void attend_stored(const Rows<const float>& query, const Array<float, 4>& keys, const Array<float, 4>& values,
                    int64_t heads, const Places& begin, const Places& count, const Places& rows, const Places& length,
                    float scale, bool causal, int64_t window,
-                   std::optional<nb::ndarray<const float, nb::numpy, nb::ndim<4>, nb::device::cpu>> bias, OutMatrix out) {
+                   std::optional<Bias> bias, OutMatrix out) {
   for (int i = 0; i < 4; i++) expect(keys.shape(i) == values.shape(i), "keys and values must be of one shape");
   const int64_t kv_heads = keys.shape(1), capacity = keys.shape(2), size = keys.shape(3), row = kv_heads * capacity * size;
   std::vector<int64_t> offset(rows.shape(0));
@@ -216,14 +217,14 @@ void join(const std::vector<Matrix>& terms, std::optional<OutMatrix> total, cons
 NB_MODULE(_native, module) {
   bind_blocks(module);
   module.def("isa", [] { return kernels().name; });
-  strict::define(module, "set_threads", &set_threads);
-  strict::define(module, "threads", &threads);
-  strict::define(module, "gemm_float", &gemm_float);
-  strict::define_class(module, "Bytes", &make_bytes);
-  strict::define(module, "gemm_bytes", &gemm_bytes);
-  strict::define(module, "attend_packed", &attend_packed);
-  strict::define(module, "attend_stored", &attend_stored);
-  strict::define(module, "keep", &keep);
-  strict::define(module, "rotate", &rotate);
-  strict::define(module, "join", &join);
+  module.def("set_threads", &set_threads);
+  module.def("threads", &threads);
+  module.def("gemm_float", &gemm_float);
+  nb::class_<Bytes>(module, "Bytes").def(nb::new_(&make_bytes));
+  module.def("gemm_bytes", &gemm_bytes);
+  module.def("attend_packed", &attend_packed);
+  module.def("attend_stored", &attend_stored);
+  module.def("keep", &keep);
+  module.def("rotate", &rotate);
+  module.def("join", &join);
 }
