@@ -186,40 +186,40 @@ _SHRUNK: Final = (1.0, 0.9, 0.8)
 
 def _fit(groups: Floats) -> tuple[Bytes, NDArray[np.float16], NDArray[np.float16]]:
     """Codes of four bits (N, G), scales and offsets (N,) of least squared error, of a few that are tried."""
-    low, high = groups.min(axis=1), groups.max(axis=1)
-    best: Any = None
+    columns = np.ascontiguousarray(groups.T)  # (G, N): numpy's inner loops are long
+    low, high = columns.min(axis=0), columns.max(axis=0)
+    least = np.full(len(groups), np.inf, np.float32)
+    scales, offsets = np.zeros((2, len(groups)), np.float16)
     for shrunk in _SHRUNK:
-        scale = (high - low) * np.float32(shrunk / 15)
-        offset = low + (high - low) * np.float32((1 - shrunk) / 2)
+        scale, offset = (high - low) * np.float32(shrunk / 15), low + (high - low) * np.float32((1 - shrunk) / 2)
         for _ in range(2):
-            scale, offset = _regression(_codes(groups, scale, offset), groups, scale, offset)
+            scale, offset = _line(_codes(columns, scale, offset), columns, scale, offset)
         halves = _half(scale), _half(offset)
         scale, offset = (number.astype(np.float32) for number in halves)
-        codes = _codes(groups, scale, offset)
-        error = np.square(codes * scale[:, None] + offset[:, None] - groups).sum(axis=1)
-        found = error, codes.astype(np.uint8), *halves
-        if best is None:
-            best = found
-            continue
-        better = error < best[0]
-        for kept, new in zip(best, found, strict=True):
-            kept[better] = new[better]
-    return best[1], best[2], best[3]
+        rest = _codes(columns, scale, offset)
+        rest *= scale
+        rest += offset
+        rest -= columns
+        error = np.einsum("gn,gn->n", rest, rest)
+        better = error < least
+        for kept, new in ((least, error), (scales, halves[0]), (offsets, halves[1])):
+            np.copyto(kept, new, where=better)
+    codes = _codes(columns, scales.astype(np.float32), offsets.astype(np.float32))
+    return np.ascontiguousarray(codes.T).astype(np.uint8), scales, offsets
 
 
-def _codes(groups: Floats, scale: Floats, offset: Floats) -> Floats:
-    codes = groups - offset[:, None]
-    codes *= (1 / _nonzero(scale))[:, None]
+def _codes(columns: Floats, scale: Floats, offset: Floats) -> Floats:
+    codes = columns - offset
+    codes *= 1 / _nonzero(scale)
     np.rint(codes, out=codes)
     return np.clip(codes, 0, 15, out=codes)
 
 
-def _regression(codes: Floats, groups: Floats, scale: Floats, offset: Floats) -> tuple[Floats, Floats]:
+def _line(codes: Floats, columns: Floats, scale: Floats, offset: Floats) -> tuple[Floats, Floats]:
     """The line through (code, number) of each group; what was before where all codes are the same."""
-    count = np.float32(groups.shape[1])
-    centre, mean = codes.sum(axis=1) / count, groups.sum(axis=1) / count
-    codes = codes - centre[:, None]
-    spread = np.einsum("ng,ng->n", codes, codes)
+    count = np.float32(len(columns))
+    centre, mean = codes.sum(axis=0) / count, columns.sum(axis=0) / count
+    spread = np.einsum("gn,gn->n", codes, codes) - count * centre * centre  # whole numbers below 2^24: exact
     flat = spread == 0
-    slope = np.einsum("ng,ng->n", codes, groups) / np.where(flat, np.float32(1), spread)
+    slope: Floats = np.einsum("gn,gn->n", codes, columns - mean) / np.where(flat, np.float32(1), spread)
     return np.where(flat, scale, slope), np.where(flat, offset, mean - slope * centre)
