@@ -1,7 +1,6 @@
 // What Python sees of matrices in blocks.
 
 #include "bindings.h"
-#include "strict.h"
 
 namespace {
 
@@ -43,7 +42,7 @@ void block_rows(const Blocks& w, const Array<int64_t, 1>& ids, OutMatrix out) {
 }  // namespace
 
 void bind_blocks(nb::module_& module) {
-  strict::define_class(module, "Blocks", &make_blocks);
-  strict::define(module, "gemm_blocks", &gemm_blocks);
-  strict::define(module, "block_rows", &block_rows);
+  nb::class_<Blocks>(module, "Blocks").def(nb::new_(&make_blocks));
+  module.def("gemm_blocks", &gemm_blocks);
+  module.def("block_rows", &block_rows);
 }

@@ -9,15 +9,16 @@
 #include <stdexcept>
 
 #include "kernels.h"
+#include "strict.h"
 
 namespace nb = nanobind;
 
 void bind_blocks(nb::module_& module);
 
 template <typename T, int Dims>
-using Array = nb::ndarray<const T, nb::numpy, nb::ndim<Dims>, nb::c_contig, nb::device::cpu>;
+using Array = Strict<nb::ndarray<const T, nb::numpy, nb::ndim<Dims>, nb::c_contig, nb::device::cpu>>;
 template <typename T, int Dims>
-using Out = nb::ndarray<T, nb::numpy, nb::ndim<Dims>, nb::c_contig, nb::device::cpu>;
+using Out = Strict<nb::ndarray<T, nb::numpy, nb::ndim<Dims>, nb::c_contig, nb::device::cpu>>;
 
 using Vector = Array<float, 1>;
 using Matrix = Array<float, 2>;
@@ -35,7 +36,7 @@ bool overlap(const A& a, const B& b) {
 
 // Rows of an array whose numbers are next to each other, rows any distance apart.
 template <typename T>
-using Rows = nb::ndarray<T, nb::numpy, nb::ndim<2>, nb::device::cpu>;
+using Rows = Strict<nb::ndarray<T, nb::numpy, nb::ndim<2>, nb::device::cpu>>;
 using Places = Array<int64_t, 1>;
 
 template <typename T>
