@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.metadata
 import json
 import os
@@ -110,8 +111,19 @@ class Side:
     settings: tuple[str, ...]
 
 
+def make_parser(text: str | None, rounds: int, worker: int = 0) -> argparse.ArgumentParser:
+    """A parser of what every contest takes; a script that runs its own contenders has a worker's arguments, too."""
+    parser = argparse.ArgumentParser(description=text)
+    parser.add_argument("--rounds", type=int, default=rounds, help="turns that count")
+    parser.add_argument("--only", default="", help="sides whose names have one of these words, split by commas")
+    parser.add_argument("--quick", action="store_true", help="each side's first setting, to try the script out")
+    if worker:
+        parser.add_argument("--worker", nargs=worker, help=argparse.SUPPRESS)
+    return parser
+
+
 def contest(
-    script: str, sides: Mapping[str, Side], folder: str | Path, rounds: int, *more: str
+    script: str, sides: Mapping[str, Side], folder: str | Path, options: argparse.Namespace, *more: str
 ) -> dict[str, list[dict]]:
     """Each side in its quickest setting, in turns; who can't take part is named and left out.
 
@@ -119,21 +131,24 @@ def contest(
         script: whose ``--worker library setting folder *more`` is a contender.
         sides: by name.
         folder: what they all read.
-        rounds: turns that count.
+        options: as :func:`make_parser` takes them; the first side, which others are compared with, is always there.
         more: further arguments of the workers.
 
     Returns:
         The answers of each side that took part.
     """
     contenders: dict[str, Contender] = {}
-    for name, side in sides.items():
+    wanted = options.only.split(",")
+    for index, (name, side) in enumerate(sides.items()):
+        if index and not any(word.strip() in name for word in wanted):
+            continue
         try:
-            setting = _quickest(script, name, side, str(folder), more)
+            setting = side.settings[0] if options.quick else _quickest(script, name, side, str(folder), more)
             contenders[name] = Contender(script, side.library, setting, str(folder), *more)
         except StartError as error:
             console.print(f"{name}: does not take part: {error}", markup=False)
     try:
-        return in_turns(contenders, rounds)
+        return in_turns(contenders, options.rounds)
     finally:
         for contender in contenders.values():
             contender.close()

@@ -19,7 +19,18 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from common import Side, console, contest, describe_machine, median_seconds, read_bandwidth, show, times
+from common import (
+    THREADS,
+    Side,
+    console,
+    contest,
+    describe_machine,
+    make_parser,
+    median_seconds,
+    read_bandwidth,
+    show,
+    times,
+)
 from peers import BACKENDS, choose_backend, make_ctranslate2
 
 NEW_TOKENS = 64
@@ -86,8 +97,6 @@ def ctranslate2_run(rows: Texts, folder: str, setting: str) -> Callable[[], Text
     choose_backend(backend)
     import ctranslate2
 
-    from common import THREADS
-
     model = ctranslate2.Generator(f"{folder}/ctranslate2", compute_type=kind, intra_threads=THREADS)
     words = [[str(token) for token in row] for row in rows]
     options = {"max_length": NEW_TOKENS, "min_length": NEW_TOKENS, "include_prompt_in_result": False}
@@ -140,10 +149,10 @@ def weights(folder: Path) -> int:
     return sum(rows * columns for rows, columns in kept)
 
 
-def compare(model: str, case: str, folder: Path, rounds: int, bandwidth: float) -> list[list[str]]:
+def compare(model: str, case: str, folder: Path, options: argparse.Namespace, bandwidth: float) -> list[list[str]]:
     """A table row for each side."""
     sides = SIDES | (PEERS if model == "gpt2" else {})
-    results = contest(__file__, sides, folder, rounds, case)
+    results = contest(__file__, sides, folder, options, case)
     seconds = median_seconds(results)
     reference = results["transformers"][0]["tokens"]
     rows = []
@@ -168,11 +177,9 @@ def compare(model: str, case: str, folder: Path, rounds: int, bandwidth: float) 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser = make_parser(__doc__, rounds=3, worker=4)
     parser.add_argument("--models", default=",".join(NAMES))
     parser.add_argument("--cases", default=",".join(CASES))
-    parser.add_argument("--worker", nargs=4)
     options = parser.parse_args()
     if options.worker:
         worker(*options.worker)
@@ -185,7 +192,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             make_model(model, Path(folder))
             for case in ["one"] if model == "narrow" else options.cases.split(","):
-                rows += compare(model, case, Path(folder), options.rounds, bandwidth)
+                rows += compare(model, case, Path(folder), options, bandwidth)
     columns = ["", "", "tokens/s", "ms a step", "times tr.", "times CTr.", "of memory bound", "equal beginning"]
     show(f"{NEW_TOKENS} new tokens, greedy, median of {options.rounds}", columns, rows)
     console.print("The narrow model's step, divided by its 12 layers, is what a layer costs beside its arithmetic.")

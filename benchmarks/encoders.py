@@ -6,12 +6,11 @@ mean 34, at most 106 tokens. Usage: ``python benchmarks/encoders.py [--rounds 5]
 
 from __future__ import annotations
 
-import argparse
 import random
 import tempfile
 from pathlib import Path
 
-from common import console, describe_machine
+from common import console, describe_machine, make_parser
 from embedders import compare
 
 TEXTS, MEAN, LONGEST = 64, 34, 106
@@ -53,8 +52,7 @@ def make_model(folder: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = make_parser(__doc__, rounds=5)
     options = parser.parse_args()
     console.print(describe_machine(("enfold", "torch", "transformers", "ctranslate2", "onnxruntime", "numpy")))
     with tempfile.TemporaryDirectory() as name:
@@ -64,7 +62,7 @@ def main() -> None:
 
         lengths = [len(ids) for ids in enfold.AutoTokenizer.from_pretrained(folder)(texts())["input_ids"]]
         console.print(f"{len(lengths)} texts, {sum(lengths)} tokens, {min(lengths)} to {max(lengths)} each")
-        compare("BERT-base shape", folder, texts(), ("tokens", sum(lengths)), NAMES, options.rounds)
+        compare("BERT-base shape", folder, texts(), ("tokens", sum(lengths)), NAMES, options)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """SmolLM2-135M-Instruct from its GGUF file, in its own blocks of 4 bits: enfold against llama.cpp and transformers.
 
-Decoding: 64 new tokens after a prompt of 16; reading: a prompt of 512 tokens and the first new one. Perplexity: 20 kB of
-real text in windows of 512 tokens, each read from nothing; transformers computes it in float32 from the same file.
+Decoding: 64 new tokens after a prompt of 16; reading: a prompt of 512 tokens and the first new one. Perplexity: 20 kB
+of real text in windows of 512 tokens, each read from nothing; transformers computes it in float32 from the same file.
 Decoding reads all weights once a token: how far a side is from what memory allows is told. llama-cpp-python must have
 been compiled on this machine (``CMAKE_ARGS=-DGGML_NATIVE=ON pip install --no-binary llama-cpp-python
 llama-cpp-python``). The text is a file's, or Shakespeare of the tests' data, which lie where ENFOLD_TEST_DATA says.
@@ -22,7 +22,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from common import THREADS, Side, console, contest, describe_machine, median, read_bandwidth, shared_data, show
+from common import (
+    THREADS,
+    Side,
+    console,
+    contest,
+    describe_machine,
+    make_parser,
+    median,
+    read_bandwidth,
+    shared_data,
+    show,
+)
 
 NEW_TOKENS, PROMPT, LONG_PROMPT, WINDOW = 64, 16, 512, 512
 SIDES = {
@@ -149,12 +160,12 @@ def worker(library: str, setting: str, folder: str) -> None:
         print(json.dumps({"seconds": seconds, "reading": reading, "tokens": written, "perplexity": found}), flush=True)
 
 
-def compare(folder: Path, rounds: int) -> None:
+def compare(folder: Path, options: argparse.Namespace) -> None:
     """Runs everybody and prints a table."""
     bandwidth = read_bandwidth()
     size = gguf_file().stat().st_size
     console.print(f"memory is read at {bandwidth / 1e9:.1f} GB/s; the file has {size / 1e6:.0f} MB")
-    results = contest(__file__, SIDES, folder, rounds)
+    results = contest(__file__, SIDES, folder, options)
     rates = {name: NEW_TOKENS / median([run["seconds"] for run in runs]) for name, runs in results.items()}
     reads = {name: LONG_PROMPT / median([run["reading"] for run in runs]) for name, runs in results.items()}
     first = {name: runs[0] for name, runs in results.items()}
@@ -174,15 +185,13 @@ def compare(folder: Path, rounds: int) -> None:
         for name in results
     ]
     columns = ["", "decoding, tokens/s", f"times {peer}", "of memory bound", "reading, tokens/s", "times"]
-    show(f"SmolLM2-135M Q4_1, median of {rounds}", [*columns, "perplexity", "to transformers"], rows)
+    show(f"SmolLM2-135M Q4_1, median of {options.rounds}", [*columns, "perplexity", "to transformers"], rows)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = make_parser(__doc__, rounds=5, worker=3)
     parser.add_argument("--text", type=Path)
     parser.add_argument("--bytes", type=int, default=20000)
-    parser.add_argument("--worker", nargs=3)
     options = parser.parse_args()
     if options.worker:
         worker(*options.worker)
@@ -196,7 +205,7 @@ def main() -> None:
     console.print(f"{len(text)} bytes of text, {len(tokens)} tokens")
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "tokens.json").write_text(json.dumps(tokens))
-        compare(Path(folder), options.rounds)
+        compare(Path(folder), options)
 
 
 if __name__ == "__main__":

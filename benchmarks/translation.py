@@ -9,7 +9,6 @@ five lengths, and it gets each length as a call, which saves it all padding. Usa
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import sys
@@ -20,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common import THREADS, Side, console, contest, describe_machine, median_seconds, show, times
+from common import THREADS, Side, console, contest, describe_machine, make_parser, median_seconds, show, times
 from peers import BACKENDS, choose_backend, make_ctranslate2
 
 SENTENCES, BEAMS, PAD, END = 64, 4, 58100, 0
@@ -188,10 +187,7 @@ def worker(library: str, setting: str, folder: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--worker", nargs=3)
-    options = parser.parse_args()
+    options = make_parser(__doc__, rounds=3, worker=3).parse_args()
     if options.worker:
         worker(*options.worker)
         return
@@ -200,7 +196,7 @@ def main() -> None:
     console.print(f"{len(lengths)} sentences, {sum(lengths)} tokens, {min(lengths)} to {max(lengths)} each")
     with tempfile.TemporaryDirectory() as folder:
         make_model(Path(folder))
-        results = contest(__file__, SIDES, folder, options.rounds)
+        results = contest(__file__, SIDES, folder, options)
     seconds = median_seconds(results)
     first, *_ = SIDES
     best = min((name for name in seconds if name.startswith("transformers")), key=lambda name: seconds[name])
