@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 import os
 import sys
-from types import ModuleType
+from typing import Any
 
 from enfold.errors import InputError
 from enfold.machine import available_cores
@@ -18,7 +18,7 @@ from enfold.machine import available_cores
 __all__ = ["available", "isa", "native", "reason"]
 
 
-def _load() -> tuple[ModuleType | None, str | None]:
+def _load() -> tuple[Any, str | None]:
     """The module of kernels, or why there is none."""
     name = "enfold.engines.cpu._native"
     if os.environ.get("ENFOLD_ISA") == "numpy":
@@ -37,6 +37,7 @@ def _load() -> tuple[ModuleType | None, str | None]:
     return module, None
 
 
+native: Any
 native, reason = _load()
 available = native is not None
 isa: str | None = native.isa() if native is not None else None
