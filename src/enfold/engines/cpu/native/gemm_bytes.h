@@ -3,8 +3,8 @@
 //
 // x is written in seven bits: the sum of two products of bytes then fits the 16 bits of AVX2's instruction. Sixteen rows
 // of W stand as a panel [K/4][16][4], so that four products of sixteen sums are two instructions' worth of memory read
-// in order. A few columns of x that are much larger than the others (`outliers`) would take most of the seven bits: they
-// are left out of the bytes, and added as float32.
+// in order. The few largest numbers of a row of x would take most of the seven bits: they are left out of the bytes, and
+// their products are added in float32.
 #pragma once
 
 
@@ -16,42 +16,81 @@ namespace ENFOLD_ISA {
 
 constexpr int64_t BYTES_MC = 48;
 
+constexpr int APART_MOST = 24;
+
+// A number of x that is no byte.
+struct Apart {
+  int32_t column;
+  float value;
+};
+
 // x as bytes: scale · (q - zero)
 struct ByteRows {
   int64_t depth;  // K rounded up to a multiple of four
   uint8_t* q;     // (M, depth)
   float *scale, *zero;
-  float* apart;  // (M, outliers)
+  Apart* apart;   // (M, APART_MOST), of which
+  int32_t* some;  // (M) are there
 };
 
-inline void quantize_row(const float* x, const ByteMatrix& w, uint8_t* q, float* scale, float* zero, float* apart, float* copy) {
-  const int64_t k = w.k, depth = (k + 3) / 4 * 4;
-  if (w.outliers) {
-    std::memcpy(copy, x, k * sizeof(float));
-    for (int64_t i = 0; i < w.outliers; i++) apart[i] = x[w.places[i]], copy[w.places[i]] = 0;
-    x = copy;
-  }
-  f32v top{}, bottom{}, bad{};  // zero is always among the values; `bad` becomes NaN with NaN or infinity
+// How large a number must be to stand apart, so that about one in 192 does: of the largest numbers of 32 interleaved
+// parts of the row, the one with so many above it.
+inline float apart_from(const float* x, int64_t k) {
+  float peaks[32];
+  f32v tops[4]{};
   int64_t at = 0;
-  for (; at + LANES <= k; at += LANES) {
-    const f32v value = load(x + at);
-    top = max(top, value), bottom = min(bottom, value), bad += value - value;
+  for (; at + LANES <= k; at += LANES) tops[at / LANES % 4] = max(tops[at / LANES % 4], magnitude(load(x + at)));
+  if (at < k) tops[at / LANES % 4] = max(tops[at / LANES % 4], magnitude(load_some(x + at, static_cast<int>(k - at))));
+  std::memcpy(peaks, tops, sizeof peaks);
+  const int wanted = static_cast<int>(least<int64_t>(16, most<int64_t>(1, k / 192)));
+  float limit = 0;
+  for (int round = 0; round < wanted; round++) {
+    int best = 0;
+    for (int i = 1; i < 32; i++)
+      if (peaks[i] > peaks[best]) best = i;
+    limit = peaks[best], peaks[best] = -1;
   }
+  return limit;
+}
+
+// Takes the numbers that stand apart out of a row, in order; returns how many they are.
+inline int take_apart(float* x, int64_t k, float limit, Apart* apart) {
+  int count = 0;
+  for (int64_t at = 0; at < k; at += LANES) {
+    const int here = static_cast<int>(least<int64_t>(LANES, k - at));
+    const f32v value = here == LANES ? load(x + at) : load_some(x + at, here);
+    if (highest(magnitude(value)) < limit) continue;
+    for (int i = 0; i < here && count < APART_MOST; i++)
+      if (magnitude(value)[i] >= limit) apart[count++] = {static_cast<int32_t>(at + i), value[i]}, x[at + i] = 0;
+  }
+  return count;
+}
+
+inline void quantize_row(float* x, int64_t k, const ByteRows& rows, int64_t row) {
+  uint8_t* q = rows.q + row * rows.depth;
+  f32v bad{};  // becomes NaN with NaN or infinity
+  int64_t at = 0;
+  for (; at + LANES <= k; at += LANES) bad += load(x + at) - load(x + at);
+  for (; at < k; at++) bad[0] += x[at] - x[at];
+  const float wrong = sum(bad), limit = wrong == 0 ? apart_from(x, k) : 0.f;
+  rows.some[row] = limit > 0 ? take_apart(x, k, limit, rows.apart + row * APART_MOST) : 0;
+  f32v top{}, bottom{};  // zero is always among the values
+  for (at = 0; at + LANES <= k; at += LANES) top = max(top, load(x + at)), bottom = min(bottom, load(x + at));
   if (at < k) {
     const f32v value = load_some(x + at, static_cast<int>(k - at));
-    top = max(top, value), bottom = min(bottom, value), bad += value - value;
+    top = max(top, value), bottom = min(bottom, value);
   }
-  const float low = lowest(bottom), range = highest(top) - low, wrong = sum(bad);
+  const float low = lowest(bottom), range = highest(top) - low;
   const float inverse = range > 0 && wrong == 0 ? 127.f / range : 0.f;
   const float origin = __builtin_nearbyintf(-low * inverse);
-  *scale = range / 127.f + wrong;  // every output of such a row is NaN
-  *zero = origin;
+  rows.scale[row] = range / 127.f + wrong;  // every output of a bad row is NaN
+  rows.zero[row] = origin;
   for (at = 0; at + LANES <= k; at += LANES) {
     i32v value = to_int(load(x + at) * inverse + (origin + 0.5f));
     value = value < 0 ? all_i(0) : value > 127 ? all_i(127) : value;
-    for (int i = 0; i < LANES; i++) q[at + i] = static_cast<uint8_t>(value[i]);
+    store_fours(q + at, q + at + 4, value);
   }
-  for (; at < depth; at++) {
+  for (; at < rows.depth; at++) {
     const float value = at < k ? x[at] * inverse + (origin + 0.5f) : 0.f;
     q[at] = static_cast<uint8_t>(least(127.f, most(0.f, value)));
   }
@@ -85,25 +124,39 @@ inline void byte_rows(int rows, const uint8_t* x, int64_t stride, const int8_t* 
   }
 }
 
-inline ByteRows quantize_rows(const float* x, int64_t m, const ByteMatrix& w) {
+inline ByteRows quantize_rows(const float* x, int64_t m, int64_t k) {
   static thread_local Buffer<uint8_t> bytes;
   static thread_local Buffer<float> numbers;
-  const int64_t depth = (w.k + 3) / 4 * 4;
-  float* all_numbers = numbers.of(m * (2 + w.outliers));
-  const ByteRows rows{depth, bytes.of(m * depth), all_numbers, all_numbers + m, all_numbers + 2 * m};
-  parallel_range(m, most<int64_t>(1, 16384 / most<int64_t>(1, w.k)), [&](int64_t first, int64_t last) {
-    static thread_local Buffer<float> copy;
-    for (int64_t row = first; row < last; row++)
-      quantize_row(x + row * w.k, w, rows.q + row * depth, rows.scale + row, rows.zero + row,
-                   rows.apart + row * w.outliers, copy.of(w.k));
+  static thread_local Buffer<Apart> apart;
+  static thread_local Buffer<int32_t> some;
+  const int64_t depth = (k + 3) / 4 * 4;
+  float* scales = numbers.of(2 * m);
+  const ByteRows rows{depth, bytes.of(m * depth), scales, scales + m, apart.of(m * APART_MOST), some.of(m)};
+  parallel_range(m, most<int64_t>(1, 16384 / most<int64_t>(1, k)), [&](int64_t first, int64_t last) {
+    static thread_local Buffer<float> memory;
+    float* copy = memory.of(k);
+    for (int64_t row = first; row < last; row++) {
+      std::memcpy(copy, x + row * k, k * sizeof(float));
+      quantize_row(copy, k, rows, row);
+    }
   });
   return rows;
 }
 
+// The products of what stands apart, with bytes of a panel.
+inline void add_apart(const Apart* apart, int count, const int8_t* panel, f32v& low, f32v& high) {
+  for (int i = 0; i < count; i++) {
+    const int8_t* four = panel + apart[i].column / 4 * 64;
+    const int shift = 24 - 8 * (apart[i].column % 4);
+    low += apart[i].value * to_float((load_bytes(four) << shift) >> 24);
+    high += apart[i].value * to_float((load_bytes(four + 32) << shift) >> 24);
+  }
+}
+
 inline void gemm_bytes(const float* x, int64_t m, const ByteMatrix& w, const Finish& finish) {
-  const ByteRows quantized = quantize_rows(x, m, w);
+  const ByteRows quantized = quantize_rows(x, m, w.k);
   const int64_t fours = (w.k + 3) / 4, panels = (w.n + 15) / 16, blocks = (m + BYTES_MC - 1) / BYTES_MC;
-  const int64_t limit = m < BYTES_MC ? most<int64_t>(1, 32768 / (fours * 64)) : 6;
+  const int64_t limit = m < BYTES_MC ? most<int64_t>(1, 32768 / most<int64_t>(1, fours * 64)) : 6;
   const int64_t group = most<int64_t>(1, least<int64_t>(limit, panels * blocks / (4 * threads())));
   const int64_t groups = (panels + group - 1) / group;
   parallel(static_cast<int>(groups * blocks), [&](int task) {
@@ -128,18 +181,11 @@ inline void gemm_bytes(const float* x, int64_t m, const ByteMatrix& w, const Fin
                   fours, sums);
         for (int i = 0; i < count; i++) {
           const float step = quantized.scale[row + i], zero = quantized.zero[row + i];
-          f32v low = (to_float(sums[i][0]) - zero * sum[0]) * (step * scale[0]);
-          f32v high = (to_float(sums[i][1]) - zero * sum[1]) * (step * scale[1]);
-          const float* apart = quantized.apart + (row + i) * w.outliers;
-          for (int64_t o = 0; o < w.outliers; o++) {
-            const float* weights = w.apart + o * w.n + column;
-            if (valid == 16) {
-              low += apart[o] * load(weights), high += apart[o] * load(weights + LANES);
-            } else {
-              low += apart[o] * load_some(weights, least(LANES, valid));
-              if (valid > LANES) high += apart[o] * load_some(weights + LANES, valid - LANES);
-            }
-          }
+          f32v low = (to_float(sums[i][0]) - zero * sum[0]) * step;
+          f32v high = (to_float(sums[i][1]) - zero * sum[1]) * step;
+          add_apart(quantized.apart + (row + i) * APART_MOST, quantized.some[row + i], w.panels + panel * fours * 64, low,
+                    high);
+          low *= scale[0], high *= scale[1];
           write(finish, row + i, column, valid, low, high);
         }
       }
