@@ -184,10 +184,13 @@ inline f32v magnitude(f32v a) { return as_float(as_int(a) & 0x7fffffff); }
 
 // eight numbers as bytes, four to each place
 inline void store_fours(void* first, void* second, i32v value) {
-  typedef int8_t i8x8 __attribute__((vector_size(8)));
-  const i8x8 bytes = __builtin_convertvector(value, i8x8);
-  std::memcpy(first, &bytes, 4);
-  std::memcpy(second, reinterpret_cast<const char*>(&bytes) + 4, 4);
+  const i8v bytes = reinterpret_cast<i8v>(value);
+  const i32v fours = reinterpret_cast<i32v>(
+      __builtin_shufflevector(bytes, bytes, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12,  //
+                              16, 20, 24, 28, 16, 20, 24, 28, 16, 20, 24, 28, 16, 20, 24, 28));
+  const int32_t low = fours[0], high = fours[4];
+  std::memcpy(first, &low, 4);
+  std::memcpy(second, &high, 4);
 }
 
 // half-precision numbers, eight of them
