@@ -41,18 +41,24 @@ _CHUNK = 1 << 18
 """Numbers that are packed or unpacked at a time, to within a panel."""
 
 
+def _panels_at_once(columns: int) -> int:
+    return max(1, _CHUNK // (PANEL * max(1, columns)))
+
+
 @dataclass(frozen=True, eq=False)
 class BlockMatrix:
-    """W of shape (N, K): `panels` (ceil(N / 16), K / group, bytes of a block) of `count` rows."""
+    """W of the `shape` (N, K): `panels` (ceil(N / 16), K / group, bytes of a block) of `count` rows."""
 
     panels: Bytes
     count: int
     coding: Coding
+    shape: tuple[int, int] = field(init=False)
     _handle: Any = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
+        coding = self.coding
+        object.__setattr__(self, "shape", (self.count, self.panels.shape[1] * coding.group))
         if native is not None:
-            coding = self.coding
             parts = (self.count, coding.bits, coding.group, coding.offsets, coding.zero)
             object.__setattr__(self, "_handle", native.Blocks(self.panels, *parts))
 
@@ -105,14 +111,15 @@ class BlockMatrix:
         count = -(-rows // PANEL)
         panels = _aligned((count, columns // coding.group, coding.block_bytes))
 
+        step = _panels_at_once(columns)
+
         def part(first: int, last: int) -> None:
-            step = max(1, _CHUNK // (PANEL * max(1, columns)))
             for begin in range(first, last, step):
                 end = min(begin + step, last)
                 codes = read(begin * PANEL, min(end * PANEL, rows))
                 pack(coding, _whole(codes, (end - begin) * PANEL), panels[begin:end])
 
-        in_parallel(part, count, grain=max(1, _CHUNK // (PANEL * max(1, columns))))
+        in_parallel(part, count, grain=step)
         return cls(panels, rows, coding)
 
     @classmethod
@@ -142,11 +149,6 @@ class BlockMatrix:
         return {"panels": self.panels, "coding": np.array(numbers, np.int64)}
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """(N, K)."""
-        return self.count, self.panels.shape[1] * self.coding.group
-
-    @property
     def nbytes(self) -> int:
         """Bytes of memory."""
         return self.panels.nbytes
@@ -162,19 +164,22 @@ class BlockMatrix:
             InputError: another type or shape.
         """
         size, width = self.shape
-        for name, array, shape in (
-            ("x", x, (*x.shape[:1], width)),
-            ("bias", bias, (size,)),
-            ("gate", gate, (len(x), size)),
+        rows = x.shape[:1]
+        if (
+            (x.dtype != np.float32 or x.shape != (*rows, width))
+            or (bias is not None and (bias.dtype != np.float32 or bias.shape != (size,)))
+            or (gate is not None and (gate.dtype != np.float32 or gate.shape != (*rows, size)))
         ):
-            if array is not None and (array.shape != shape or array.dtype != np.float32):
-                raise InputError(f"{name} is {array.dtype} of the shape {array.shape}; expected float32 {shape}")
-        out = np.empty((len(x), size), np.float32)
+            given = (f"{array.dtype} {array.shape}" if array is not None else "None" for array in (x, bias, gate))
+            raise InputError(
+                f"x, bias and gate are {', '.join(given)}; expected float32 (M, {width}), ({size},) and (M, {size})"
+            )
+        out = np.empty((*rows, size), np.float32)
         if not out.size:
             return out
         if native is None or self._handle is None:
             return self._numpy_product(x, bias, activation, gate, out)
-        bias, gate = (None if array is None else _behaved(array) for array in (bias, gate))
+        bias, gate = bias if bias is None else _behaved(bias), gate if gate is None else _behaved(gate)
         native.gemm_blocks(_behaved(x), self._handle, bias, _NUMBERS[activation], gate, out)
         return out
 
@@ -182,7 +187,7 @@ class BlockMatrix:
         self, x: Floats, bias: Floats | None, activation: Activation | None, gate: Floats | None, out: Floats
     ) -> Floats:
         rounded = _rounded(x, self.coding.group)
-        step = max(1, _CHUNK // (PANEL * max(1, self.shape[1])))
+        step = _panels_at_once(self.shape[1])
         with np.errstate(invalid="ignore", over="ignore"):
             for begin in range(0, len(self.panels), step):
                 columns = slice(begin * PANEL, min((begin + step) * PANEL, self.count))
@@ -210,7 +215,7 @@ class BlockMatrix:
         if native is not None and self._handle is not None:
             native.block_rows(self._handle, _behaved(ids), out)
             return out
-        step = max(1, _CHUNK // (PANEL * max(1, self.shape[1])))
+        step = _panels_at_once(self.shape[1])
         for begin in range(0, len(ids), step):
             chosen = ids[begin : begin + step]
             grown = unpack(self.coding, self.panels[chosen // PANEL]).reshape(len(chosen), PANEL, self.shape[1])

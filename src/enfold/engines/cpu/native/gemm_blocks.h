@@ -156,7 +156,7 @@ inline void gemm_blocks_of(const float* x, int64_t m, const BlockMatrix& w, cons
   const int64_t groups = w.k / GROUP, panel_bytes = groups * block_bytes(w), panels = (w.n + 15) / 16;
   const int64_t blocks = (m + BLOCKS_MC - 1) / BLOCKS_MC;
   // of one row a task is at least what its start costs; of many their tiles stay in the second cache meanwhile
-  const int64_t grain = m < BLOCKS_TILE ? most<int64_t>(1, 32768 / most<int64_t>(1, panel_bytes)) : 1;
+  const int64_t grain = m < BLOCKS_TILE ? most<int64_t>(1, 16384 / most<int64_t>(1, panel_bytes)) : 1;
   const int64_t share = panels * blocks / (4 * threads());
   const int64_t together = most(grain, least<int64_t>(share, m < BLOCKS_TILE ? share : 8));
   const int64_t shares = (panels + together - 1) / together;
