@@ -3,6 +3,7 @@
 import gc
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import pytest
 import torch
 import transformers
 
+from enfold.arch import Rotary, RotaryScaling
 from enfold.auto import load_model
 from enfold.cache import Cache
 from enfold.errors import InputError, NumericalError
+from enfold.generation.context import context_of
 from enfold.generation.rows import Rows, Scores
 from enfold.model import PreTrainedModel
 from tests.generation.golden.weights import prompts
@@ -285,6 +288,8 @@ def test_the_references_processors_and_criteria() -> None:
         ("gpt2", [[5] * 64], {}, "has 64 tokens, and this model reads 64"),
         ("gpt2", [[5] * 60], {"max_new_tokens": 5}, "60 tokens and 5 new ones are 65, .* max_new_tokens=4"),
         ("gpt2", [[5] * 30], {"max_length": 30}, "has 30 tokens, and max_length is 30"),
+        ("llama", [[5] * 64], {"max_new_tokens": 2}, "has 64 tokens, and this model reads 64"),
+        ("llama", [[5] * 60], {"max_new_tokens": 10**9}, "60 tokens and 1000000000 new ones .* max_new_tokens=4"),
         ("bart", [[5] * 65], {}, "the input has 65 tokens, and this model's encoder reads 64"),
         ("bart", [[5]], {"max_new_tokens": 70}, "1 tokens and 70 new ones are 71"),
         ("bart", [[5], [6]], {"decoder_start_token_id": [1]}, "decoder_start_token_id has 1 tokens"),
@@ -302,6 +307,30 @@ def test_what_can_not_be_written_is_refused(
 
 def test_the_default_length_keeps_within_the_model() -> None:
     assert writer("gpt2", "cpu").generate([[5] * 55], eos_token_id=60).shape[1] == 64
+
+
+def test_a_length_of_the_checkpoint_keeps_within_the_model() -> None:
+    made = load_model(folder("gpt2"), "causal-lm", engine="cpu")
+    made.generation_config = made.generation_config.updated(max_new_tokens=500, eos_token_id=None)
+    with pytest.raises(InputError, match="ask for at most max_new_tokens=9"):
+        made.generate([[5] * 55])  # this one was asked for
+    made.generation_config = made.generation_config.unasked()
+    assert made.generate([[5] * 55]).shape[1] == 64
+    assert [len(result.tokens) for _, (result,) in made.generate_many([[5] * 55, [5]])] == [64, 64]
+    with pytest.raises(InputError, match="ask for at most max_new_tokens=9"):
+        made.generate([[5] * 55], max_new_tokens=10)
+
+
+def test_the_context_is_scaled_with_the_angles() -> None:
+    plain = writer("llama", "cpu").arch
+    scalings = (
+        RotaryScaling(kind="dynamic", factor=2.0),
+        RotaryScaling(kind="yarn", factor=4.0, original_length=32),
+        RotaryScaling(kind="llama3", factor=8.0, original_length=4),
+    )
+    scaled = [replace(plain, relative=Rotary(size=4, scaling=each)) for each in scalings]
+    assert [context_of(arch) for arch in (plain, *scaled)] == [64, 128, 128, 64]
+    assert context_of(writer("t5", "cpu").arch) is None
 
 
 def test_prompts_of_generate_many_are_checked_one_by_one() -> None:
@@ -335,9 +364,10 @@ def test_weights_that_are_not_numbers_are_named(
             leaf.weight[0, 0] = float("nan")
     else:
         name = next(name for name in model._tensors if name.startswith(weight))
-        model._tensors[name] = model._tensors[name].copy()
-        model._tensors[name][0, 0] = np.nan
-        model._plan = model._wire(model.blueprint)
+        broken = model._tensors[name].copy()
+        broken[0, 0] = np.nan
+        model._tensors = {**model._tensors, name: broken}
+        model._plan = model._wire()
     with pytest.raises(NumericalError, match=f"NaN after .* tokens; they begin in {layer}"):
         model.generate([[5, 6, 7]], max_new_tokens=3, **options)
 

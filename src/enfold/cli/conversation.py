@@ -87,7 +87,7 @@ class Conversation:
         answer = ""
         try:
             ids = self._fitting()
-            call = self.writer.call(ids, self.writer.sized(self._generation, len(ids)))
+            call = self.writer.call(ids, self._generation)
             for piece in self.writer.pieces(call, self._events(call, tally), tally):
                 answer += piece
                 yield piece

@@ -84,7 +84,7 @@ def _prompts(inputs: tuple[str, ...], lines: bool) -> Iterator[str]:
 def _stream(writer: Writer, prompt: str, generation: dict[str, Any], tally: Tally) -> None:
     """Prints one text while it is written."""
     ids = writer.ids(prompt)
-    call = writer.call(ids, writer.sized(generation, len(ids)))
+    call = writer.call(ids, generation)
     last = ""
     try:
         with closing(writer.pieces(call, call.events(), tally)) as pieces:
@@ -111,8 +111,7 @@ def _written(
     """Writes several texts at once, and gives each when it and those before it are finished."""
     from enfold.tasks.scripts import Script, in_order
 
-    generation = writer.sized(generation)
-    config = writer.model.generation_config.updated(**generation)
+    config = writer.config(generation)
     decoder_only = writer.model.arch.encoder is None
 
     def script(prompt: str) -> Script[list[Written]]:
@@ -123,13 +122,15 @@ def _written(
         return [written(prompt, result.tokens, begin) for result in results]
 
     def written(prompt: str, tokens: list[int], begin: int) -> Written:
-        new, cut = tokens[begin:], is_cut(config, tokens, begin)
+        new, cut = tokens[begin:], is_cut(writer.model, config, tokens, begin)
         tally.new_tokens += len(new)
         tally.cut += cut
         return Written(prompt, writer.tokenizer.decode(new, skip_special_tokens=True), len(new), cut)
 
     def write(ids: Iterable[list[int]]) -> Iterator[tuple[int, list[Result]]]:
-        return writer.model.generate_many(ids, batch_size=batch_size, tokenizer=writer.tokenizer, **generation)
+        return writer.model.generate_many(
+            ids, batch_size=batch_size, tokenizer=writer.tokenizer, generation_config=config
+        )
 
     for each in in_order(map(script, prompts), write):
         yield from each

@@ -219,22 +219,18 @@ class Writer:
             )
         return ids
 
-    def sized(self, generation: Mapping[str, Any], prompt_tokens: int | None = None) -> dict[str, Any]:
-        """Options with a length: the caller's, or the checkpoint's, or the default as far as there is room.
+    def config(self, generation: Mapping[str, Any]) -> GenerationConfig:
+        """The caller's options over the checkpoint's, with the default length where neither has one.
 
-        Args:
-            generation: the caller's.
-            prompt_tokens: of the prompt, where there is one alone.
+        Raises:
+            InputError: wrong or contradictory options.
         """
         config, decoder_only = self.model.generation_config, self.model.arch.encoder is None
         # a decoder's max_length counts the prompt as well, and checkpoints have it for other reasons
-        said = {"max_new_tokens"} if decoder_only else {"max_new_tokens", "max_length"}
-        if not generation.keys().isdisjoint({"max_new_tokens", "max_length"}) or any(name in config for name in said):
-            return dict(generation)
-        if decoder_only and prompt_tokens is None and self.model.arch.positions is not None:
-            return {**generation, "max_length": self.limit}
-        room = self.limit - (prompt_tokens or 0) if decoder_only else self.model.arch.max_length
-        return {**generation, "max_new_tokens": max(1, min(DEFAULT_LENGTH, room))}
+        if "max_new_tokens" not in config and (decoder_only or "max_length" not in config):
+            most = DEFAULT_LENGTH if decoder_only else min(DEFAULT_LENGTH, self.model.arch.max_length)
+            config = type(config)(max_new_tokens=most).unasked().over(config)
+        return config.updated(**generation)
 
     def call(self, ids: list[int], generation: Mapping[str, Any]) -> Call:
         """One text to be written, checked and ready.
@@ -246,7 +242,7 @@ class Writer:
         from enfold.generation.calls import Call
 
         self.model.require_trained()
-        return Call.of(self.model, [ids], None, generation, tokenizer=self.tokenizer)
+        return Call.of(self.model, [ids], self.config(generation), {}, tokenizer=self.tokenizer)
 
     def pieces(self, call: Call, events: Iterable[Event], tally: Tally) -> Generator[str, None, None]:
         """The text as it becomes final; ``tally`` counts along."""
@@ -259,14 +255,17 @@ class Writer:
             if piece := decoder.push_many(event.final):
                 yield piece
             if event.results:
-                tally.cut += is_cut(call.config, event.results[0].tokens, len(event.request.prompt))
+                tally.cut += is_cut(self.model, call.config, event.results[0].tokens, len(event.request.prompt))
         if rest := decoder.finish():
             yield rest
 
 
-def is_cut(config: GenerationConfig, tokens: list[int], prompt_tokens: int) -> bool:
+def is_cut(model: PreTrainedModel, config: GenerationConfig, tokens: list[int], prompt_tokens: int) -> bool:
     """Whether a text ended at its greatest length and not by itself."""
-    return len(tokens) >= config.length_limit(prompt_tokens) and tokens[-1] not in config.eos_token_ids
+    from enfold.generation.context import context_of
+
+    limit = config.length_limit(prompt_tokens, context_of(model.arch))
+    return len(tokens) >= limit and tokens[-1] not in config.eos_token_ids
 
 
 def load(name: str, *, engine: Any, dtype: str, where: Mapping[str, Any], chat: bool = False) -> Writer:

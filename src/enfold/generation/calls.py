@@ -14,6 +14,7 @@ from enfold.generation.beam import Beam
 from enfold.generation.beam_constrained import ConstrainedBeam
 from enfold.generation.beam_groups import GroupBeam
 from enfold.generation.config import GenerationConfig
+from enfold.generation.context import context_of
 from enfold.generation.contrastive import Contrastive
 from enfold.generation.drafts import Assistant, Drafter, Lookup, check_assistant
 from enfold.generation.guidance import GuidedSession, check_guidance
@@ -32,8 +33,8 @@ __all__ = ["Call", "generate", "generate_many", "stored_config"]
 def stored_config(model: PreTrainedModel) -> GenerationConfig:
     """The options of the model's folder: generation_config.json, or else what its configuration says of them."""
     if model.source is not None and (model.source / "generation_config.json").is_file():
-        return GenerationConfig.from_pretrained(model.source)
-    return GenerationConfig.from_model_config(model.config.to_dict())
+        return GenerationConfig.from_pretrained(model.source).unasked()
+    return GenerationConfig.from_model_config(model.config.to_dict()).unasked()
 
 
 @dataclass
@@ -255,7 +256,7 @@ def copies_of(config: GenerationConfig) -> int:
 
 def _check_room(model: PreTrainedModel, config: GenerationConfig, prompt: list[int]) -> None:
     """Raises InputError where a prompt leaves no room for the new tokens that are asked for."""
-    limit = model.arch.max_length if model.arch.positions is not None else None
+    limit = context_of(model.arch)
     if limit is not None and len(prompt) >= limit:
         raise InputError(
             f"the prompt has {len(prompt)} tokens, and this model reads {limit}, new ones included: shorten it "
@@ -276,10 +277,10 @@ def _check_room(model: PreTrainedModel, config: GenerationConfig, prompt: list[i
 
 def _check_source(model: PreTrainedModel, source: list[int]) -> None:
     """Raises InputError where an encoder has no positions for so many tokens."""
-    encoder = model.arch.encoder
-    if encoder is not None and encoder.positions is not None and len(source) > encoder.max_length:
+    limit = None if model.arch.encoder is None else context_of(model.arch.encoder)
+    if limit is not None and len(source) > limit:
         raise InputError(
-            f"the input has {len(source)} tokens, and this model's encoder reads {encoder.max_length}: shorten it "
+            f"the input has {len(source)} tokens, and this model's encoder reads {limit}: shorten it "
             "(truncation=True, max_length=… of the tokenizer), or use a pipeline, whose long='truncate' does it"
         )
 

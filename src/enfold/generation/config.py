@@ -40,19 +40,25 @@ class GenerationConfig:
 
     _values: dict[str, Any]
     _assigned: frozenset[str]
+    _unasked: frozenset[str]
 
     def __init__(self, **options: Any) -> None:
-        self._set({}, frozenset())
-        self._set(self._with(options)._values, frozenset())
+        self._set({})
+        self._set(self._with(options)._values)
 
-    def _set(self, values: dict[str, Any], assigned: frozenset[str]) -> None:
+    def _set(
+        self, values: dict[str, Any], assigned: frozenset[str] = frozenset(), unasked: frozenset[str] = frozenset()
+    ) -> None:
         object.__setattr__(self, "_values", values)
         object.__setattr__(self, "_assigned", assigned)
+        object.__setattr__(self, "_unasked", unasked)
 
     @classmethod
-    def _of(cls, values: dict[str, Any], assigned: frozenset[str] = frozenset()) -> GenerationConfig:
+    def _of(
+        cls, values: dict[str, Any], assigned: frozenset[str] = frozenset(), unasked: frozenset[str] = frozenset()
+    ) -> GenerationConfig:
         result = object.__new__(cls)
-        result._set(values, assigned)
+        result._set(values, assigned, unasked)
         return result
 
     # ── reading and writing ──────────────────────────────────────────────────
@@ -148,7 +154,7 @@ class GenerationConfig:
         if problems := [*_unknown([name], self._values), *_misfits(changed, asked=[name])]:
             raise InputError("; ".join(problems))
         # The options that it contradicts may be set next: they are judged when the configuration is used.
-        self._set(changed, self._assigned | {name})
+        self._set(changed, self._assigned | {name}, self._unasked - {name})
 
     def updated(self, **options: Any) -> GenerationConfig:
         """A copy with other values.
@@ -164,7 +170,19 @@ class GenerationConfig:
     def over(self, base: GenerationConfig) -> GenerationConfig:
         """These values, and those of ``base`` where this one has none; nothing is judged."""
         kept = {name: value for name, value in base._values.items() if name not in _put_aside(self._values)}
-        return self._of(copy.deepcopy({**kept, **self._values}), self._assigned | base._assigned)
+        unasked = self._unasked | (base._unasked - {*self._values})
+        return self._of(copy.deepcopy({**kept, **self._values}), self._assigned | base._assigned, unasked)
+
+    def unasked(self) -> GenerationConfig:
+        """A copy of which nobody asked for anything: its lengths end at the model's context, instead of being refused.
+
+        So are a checkpoint's own options, and those of a task.
+        """
+        return self._of(copy.deepcopy(self._values), self._assigned, frozenset(self._values))
+
+    def asks_for(self, name: str) -> bool:
+        """Whether an option was given, and not only by a checkpoint or a task."""
+        return name in self._values and name not in self._unasked
 
     def _with(self, options: Mapping[str, Any]) -> GenerationConfig:
         values = self._taking(options)
@@ -172,7 +190,7 @@ class GenerationConfig:
         # What was assigned is judged too, unless this call is about the way of choosing itself.
         judged = asked if asked & _CHOOSES_MODE else asked | self._assigned
         problems = [*_unknown(options, self._values), *_misfits(values, judged)]
-        result = self._of(values)
+        result = self._of(values, unasked=self._unasked - {*options})
         if not problems:
             problems = contradictions(result, judged)
         if problems:
@@ -209,14 +227,16 @@ class GenerationConfig:
 
         Args:
             prompt_length: how many it was given.
-            positions: how many the model has; it limits the default of 20 new tokens, not what was asked for.
+            positions: how many the model has; they limit lengths that nobody asked for, as the default of 20 new
+                tokens.
         """
         if self.max_new_tokens is not None:
-            return int(prompt_length + self.max_new_tokens)
-        if "max_length" in self._values:
-            return int(self.max_length)
-        limit = prompt_length + int(self.max_length)
-        return limit if positions is None else min(limit, positions)
+            name, limit = "max_new_tokens", int(prompt_length + self.max_new_tokens)
+        elif "max_length" in self._values:
+            name, limit = "max_length", int(self.max_length)
+        else:
+            name, limit = "", prompt_length + int(self.max_length)
+        return limit if positions is None or self.asks_for(name) else min(limit, positions)
 
     def __contains__(self, name: str) -> bool:
         return name in self._values
@@ -232,7 +252,7 @@ class GenerationConfig:
         return f"GenerationConfig {self.to_json_string()}"
 
     def __copy__(self) -> GenerationConfig:
-        return self._of(copy.deepcopy(self._values), self._assigned)
+        return self._of(copy.deepcopy(self._values), self._assigned, self._unasked)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> GenerationConfig:
         return copy.copy(self)

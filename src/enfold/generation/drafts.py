@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from enfold.errors import InputError
 from enfold.generation.config import GenerationConfig
+from enfold.generation.context import context_of
 from enfold.generation.logits import apply
 from enfold.generation.loop import Text, rows_of
 from enfold.generation.recipe import Recipe
@@ -106,10 +107,10 @@ class Assistant:
     def _room(self, text: Text) -> int:
         """Tokens that the assistant has positions for, which may be fewer than the model has."""
         decoder, source = self._model.arch, text.request.source or ()
-        encoder = decoder.encoder
-        if encoder is not None and encoder.positions is not None and len(source) > encoder.max_length:
+        reads, holds = None if decoder.encoder is None else context_of(decoder.encoder), context_of(decoder)
+        if reads is not None and len(source) > reads:
             return 0
-        return self._count if decoder.positions is None else decoder.max_length - len(text.tokens)
+        return self._count if holds is None else holds - len(text.tokens)
 
     def learn(self, drafted: int, accepted: int) -> None:
         if self._adapts:

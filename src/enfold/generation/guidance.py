@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from enfold.errors import InputError
 from enfold.generation.config import GenerationConfig
+from enfold.generation.context import context_of
 from enfold.generation.logits import guide
 from enfold.generation.session import Answer, Session
 from enfold.model import PreTrainedModel
@@ -82,7 +83,7 @@ def check_guidance(
             long for the model; all problems in one.
     """
     problems = []
-    scale, positions = config.guidance_scale, model.arch.positions
+    scale, limit = config.guidance_scale, context_of(model.arch)
     if scale is not None and scale != 1 and model.arch.encoder is not None:
         problems.append("guidance_scale is for decoder-only models, and this one has an encoder")
     if negatives is not None and (scale is None or scale == 1):
@@ -90,11 +91,11 @@ def check_guidance(
     if negatives is not None and len(negatives) != len(prompts):
         problems.append(f"there are {len(negatives)} negative prompts for {len(prompts)} prompts: give one for each")
     for prompt, negative in zip(prompts, negatives or (), strict=False):
-        needed = len(negative) + config.length_limit(len(prompt)) - len(prompt)
-        if positions is not None and needed > model.arch.max_length:
+        needed = len(negative) + config.length_limit(len(prompt), limit) - len(prompt)
+        if limit is not None and needed > limit:
             problems.append(
                 f"a negative prompt of {len(negative)} tokens and the new ones are {needed}, and this model reads "
-                f"{model.arch.max_length}"
+                f"{limit}"
             )
     if problems:
         raise InputError("; ".join(problems))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from enfold.errors import InputError, NumericalError
 from enfold.generation.config import GenerationConfig
+from enfold.generation.context import context_of
 from enfold.generation.grammar import grammar_mask
 from enfold.generation.logits import processors
 from enfold.generation.loop import Request, Text
@@ -33,7 +34,7 @@ class Recipe:
         kept: records to keep of each step: ``"scores"`` (processed) and ``"logits"`` (as the model gave them).
         generator: draws where a request has no generator of its own.
         explain: told the tokens of a row whose scores are not numbers; raises the error that says why.
-        positions: how many the model has; None: no limit.
+        positions: how many tokens the model reads; None: no limit.
     """
 
     config: GenerationConfig
@@ -60,7 +61,7 @@ class Recipe:
         Raises:
             InputError: options that don't fit the model or each other, or that need the tokenizer.
         """
-        positions = model.arch.max_length if model.arch.positions is not None else None
+        positions = context_of(model.arch)
         chain = processors(
             config,
             model.arch.vocab_size,

@@ -133,6 +133,8 @@ class _Reader:
     def __init__(self, task: Summarization, ask: Ask, template: str) -> None:
         self._task, self.ask, self._template = task, ask, template
         spare = ask.config.max_new_tokens if task._chats else 0  # a decoder's context holds what it writes, too
+        if not ask.config.asks_for("max_new_tokens"):
+            spare = min(spare, task.max_length // 2)
         self._limit = task.max_length - spare
         self._room = self._limit - len(self._encoded(""))
         if self._room < 1:

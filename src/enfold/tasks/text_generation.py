@@ -179,7 +179,10 @@ class TextGeneration(Writing):
         """
         limit = self.max_length
         if prompting.hole:
-            new = prompting.ask.config.length_limit(len(ids)) - len(ids)
+            config = prompting.ask.config
+            new = config.length_limit(len(ids)) - len(ids)
+            if not config.asks_for("max_new_tokens") and not config.asks_for("max_length"):
+                new = min(new, limit // 2)  # what nobody asked for is no reason to cut all of a prompt
             if new >= limit:
                 raise InputError(
                     f"{new} new tokens are asked for, and the model's context has {limit}, the prompt included: ask "

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from enfold.errors import InputError
+from enfold.generation.context import context_of
 from enfold.generation.loop import Result
 from enfold.generation.options import OPTIONS
 from enfold.model import PreTrainedModel
@@ -112,7 +113,7 @@ class Translation(Writing):
         lengths = {"max_length", "max_new_tokens"}
         room = self.max_length
         if not lengths & {*self._fixed, *generation_options}:  # whoever gives a length wants no other
-            room = min(room, _most(ask) // 2)
+            room = min(room, self._most(ask) // 2)
 
         def script(text: str) -> Script[list[dict[str, Any]]]:
             parts, rest = self._parts(text, direction, room)
@@ -259,26 +260,26 @@ class Translation(Writing):
         written = (self.pieces(self._encoded(part.text, direction), ask) for part in parts)
         return _joined(parts, written, rest)
 
+    def _most(self, ask: Ask) -> int:
+        """Tokens that may be written of one part."""
+        return ask.config.length_limit(1, context_of(self.model.arch)) - 1
+
     def _warn(self, text: str, written: Sequence[Sequence[Result]], ask: Ask) -> None:
         """A translation that was stopped by its limit has lost something: it is said."""
-        stopped = sum(_was_stopped(best, ask) for best, *_ in written)
+        most = self._most(ask)
+        stopped = sum(_was_stopped(best, ask, most) for best, *_ in written)
         if stopped:
             logger.warning(
                 "%d of %d parts of the translation of %r were stopped by the limit of their length, and may lack their "
                 "end: raise max_new_tokens (now %s)",
-                stopped, len(written), f"{text[:40]} …", _most(ask),
+                stopped, len(written), f"{text[:40]} …", most,
             )  # fmt: skip
 
 
-def _most(ask: Ask) -> int:
-    """Tokens that may be written of one part."""
-    return ask.config.length_limit(1) - 1
-
-
-def _was_stopped(result: Result, ask: Ask) -> bool:
-    """Whether a text has all the tokens it may have; an end token says nothing where it is forced."""
+def _was_stopped(result: Result, ask: Ask, most: int) -> bool:
+    """Whether a text has all the ``most`` tokens it may have; an end token says nothing where it is forced."""
     ended = result.tokens[-1] in ask.config.eos_token_ids and ask.config.forced_eos_token_id is None
-    return len(result.tokens) > _most(ask) and not ended
+    return len(result.tokens) > most and not ended
 
 
 def _joined(parts: Sequence[Piece], written: Iterable[Iterable[str]], rest: str) -> Iterator[str]:

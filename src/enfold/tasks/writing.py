@@ -90,11 +90,11 @@ class Writing(Task):
         own = self.model.generation_config
         if "max_length" in own and own.max_length == OPTIONS["max_length"].default:
             own = own.updated(max_length=None)  # older files state the library's default, which nobody meant
-        config = own.over(GenerationConfig.from_dict(self._usual()))
+        config = own.over(GenerationConfig.from_dict(self._usual()).unasked())
         params = {name: value for name, value in self._params(task).items() if name in OPTIONS}
         if config.max_new_tokens is not None:  # as in the reference: gpt2's 50 tokens would count the prompt's
             params.pop("max_length", None)
-        config = GenerationConfig.from_dict(params).over(config)
+        config = GenerationConfig.from_dict(params).unasked().over(config)
         if config.pad_token_id is None and self.tokenizer.pad_token_id is not None:
             config = GenerationConfig.from_dict({"pad_token_id": self.tokenizer.pad_token_id}).over(config)
         return config
@@ -136,7 +136,7 @@ class Writing(Task):
     ) -> Ask:
         """Checks what a call was given. ``over`` goes over the checkpoint's options, and under those of callers."""
         stop = {} if stop_sequence is None else {"stop_strings": stop_sequence}
-        config = GenerationConfig.from_dict(over or {}).over(self.defaults)
+        config = GenerationConfig.from_dict(over or {}).unasked().over(self.defaults)
         config = self._updated(self._updated(config, self._fixed), {**stop, **options})
         if stream and config.num_return_sequences > 1:
             raise InputError(
