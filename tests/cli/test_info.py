@@ -12,8 +12,10 @@ from safetensors.numpy import load_file, save_file
 from enfold.auto import load_model
 from enfold.cli.inspection import inspect_folder
 from enfold.config import UNTRAINED_KEY
+from enfold.engines.cpu import native_module
 from enfold.errors import EnfoldError
 from enfold.heads import HeadKind
+from enfold.machine import available_cores
 from enfold.model import PreTrainedModel
 from tests.cli.conftest import Invoke
 from tests.cli.tiny import tiny_bert
@@ -187,6 +189,22 @@ def test_a_checkpoint_with_problems_is_one_that_does_not_load(
         load_model(folder, "sequence-classification", engine="cpu")
 
 
+def test_without_a_model_it_tells_what_computes(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = str(available_cores())
+    monkeypatch.setattr(native_module, "available", True)
+    monkeypatch.setattr(native_module, "isa", "avx2")
+    rows = [line.split("\t") for line in invoke("info").stdout.splitlines()[1:]]
+    assert rows == [["machine", "kernels", "compiled, avx2"], ["machine", "threads", threads]]
+    monkeypatch.setattr(native_module, "available", False)
+    monkeypatch.setattr(native_module, "reason", "enfold was installed without a compiler")
+    report = json.loads(invoke("info", "--json").stdout)
+    assert report["machine"] == {
+        "kernels": "numpy",
+        "because": "enfold was installed without a compiler",
+        "threads": available_cores(),
+    }
+
+
 def test_a_missing_folder_is_an_error(invoke: Invoke, tmp_path: Path) -> None:
     result = invoke("info", str(tmp_path / "absent"))
     assert result.exit_code == 1 and "no folder" in result.stderr
@@ -196,6 +214,7 @@ def test_in_a_pipe_there_is_a_line_per_fact(invoke: Invoke, tmp_path: Path) -> N
     folder = tiny_bert(tmp_path / "model")
     facts = [line.split("\t") for line in invoke("info", str(folder)).stdout.splitlines()]
     assert facts[0] == ["section", "what", "value"]
+    assert any(fact[:2] == ["machine", "kernels"] for fact in facts)
     assert ["architecture", "hidden_size", "12"] in facts
     assert ["tokenizer", "special", "unk [UNK], sep [SEP], pad [PAD], cls [CLS], mask [MASK]"] in facts
     assert facts[-1] == ["problems", "none", ""]

@@ -32,15 +32,12 @@ def floats(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-def byte_matrix(n: int, k: int, outliers: int = 2, seed: int = 0) -> tuple[Any, ...]:
+def byte_matrix(n: int, k: int) -> tuple[Any, ...]:
     """The arguments of Bytes for a random matrix (N, K)."""
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     panels = generator.integers(-127, 128, (-(-n // 16), -(-k // 4), 16, 4), dtype=np.int8)
-    outliers = min(outliers, k)
-    places = np.sort(generator.permutation(k)[:outliers]).astype(np.int32)
     sums = panels.sum(axis=(1, 3), dtype=np.int32).reshape(-1)[:n].copy()
-    scale = generator.uniform(0.001, 0.01, n).astype(np.float32)
-    return panels, scale, sums, places, floats(outliers, n, seed=seed), k
+    return panels, generator.uniform(0.001, 0.01, n).astype(np.float32), sums, k
 
 
 # --- which kernels run ------------------------------------------------------------------------------------------------
@@ -325,7 +322,7 @@ def spoilt(draw: Callable[..., Any], value: Any) -> Any:
 
 
 @compiled
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(st.data())
 def test_no_argument_crashes_the_module(data: st.DataObject) -> None:
     name, arguments = data.draw(calls())
@@ -341,7 +338,7 @@ def test_no_argument_crashes_the_module(data: st.DataObject) -> None:
 
 
 @compiled
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(calls())
 def test_arguments_that_fit_are_taken(call: tuple[str, list[Any]]) -> None:
     name, arguments = call
@@ -372,13 +369,3 @@ def test_scales_that_are_no_numbers_are_refused() -> None:
         arguments[1][2] = wrong
         with pytest.raises(ValueError, match="scales must be finite"):
             native.Bytes(*arguments)
-
-
-@compiled
-def test_places_of_outliers_can_not_be_changed_afterwards() -> None:
-    arguments = byte_matrix(4, 8)
-    matrix, x, out = native.Bytes(*arguments), floats(3, 8), np.empty((2, 3, 4), np.float32)
-    native.gemm_bytes(x, matrix, None, 0, None, out[0])
-    arguments[3][:] = 2**30
-    native.gemm_bytes(x, matrix, None, 0, None, out[1])
-    np.testing.assert_array_equal(out[0], out[1])

