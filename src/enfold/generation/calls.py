@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from enfold.errors import InputError
+from enfold.generation.arguments import argument_problems, rows_of_ids
 from enfold.generation.assisted import write_assisted
 from enfold.generation.beam import Beam
 from enfold.generation.beam_constrained import ConstrainedBeam
@@ -82,16 +83,29 @@ class Call:
         prefix_allowed_tokens_fn: Any = None,
     ) -> Call:
         """Checks and prepares everything; arguments and errors as :meth:`enfold.PreTrainedModel.generate` has them."""
-        config = options_of(model, generation_config, options, assistant=assistant_model is not None)
+        config = options_of(
+            model,
+            generation_config,
+            options,
+            assistant=assistant_model is not None,
+            problems=argument_problems(
+                generation_config=generation_config,
+                logits_processor=logits_processor,
+                stopping_criteria=stopping_criteria,
+                prefix_allowed_tokens_fn=prefix_allowed_tokens_fn,
+                assistant_model=assistant_model,
+                streamer=streamer,
+            ),
+        )
         rows, given = rows_of_ids(model, inputs, attention_mask, "input_ids")
         if not rows:
             start = config.bos_token_id
             if start is None:
                 raise InputError("nothing to go on from: give input_ids, or a model whose bos_token_id is known")
             rows, given = [[start]], [[start]]
-        starts = (
-            None if decoder_input_ids is None else rows_of_ids(model, decoder_input_ids, None, "decoder_input_ids")[0]
-        )
+        starts = None
+        if decoder_input_ids is not None:
+            starts, _ = rows_of_ids(model, decoder_input_ids, None, "decoder_input_ids", of_decoder=True)
         if starts is not None and len(starts) != len(rows):
             raise InputError(f"decoder_input_ids have {len(starts)} rows for {len(rows)} inputs: give one for each")
         negative = None
@@ -167,12 +181,17 @@ def drafter_of(call: Call) -> Drafter:
 
 
 def options_of(
-    model: PreTrainedModel, over: GenerationConfig | None, options: Mapping[str, Any], *, assistant: bool = False
+    model: PreTrainedModel,
+    over: GenerationConfig | None,
+    options: Mapping[str, Any],
+    *,
+    assistant: bool = False,
+    problems: Iterable[str] = (),
 ) -> GenerationConfig:
-    """The checkpoint's options with the call's over them.
+    """The checkpoint's options with the call's over them; ``problems`` are those of other arguments.
 
     Raises:
-        InputError: unknown, wrong or contradictory options, all listed.
+        InputError: unknown, wrong or contradictory options, all listed, the other problems with them.
         UntrainedHeadError: the model's head was never trained.
     """
     if model.kind not in ("causal-lm", "seq2seq-lm"):
@@ -180,49 +199,17 @@ def options_of(
             f"a {model.blueprint.class_name} writes no text: load the checkpoint with AutoModelForCausalLM or "
             "AutoModelForSeq2SeqLM"
         )
-    config = model.generation_config if over is None else over.over(model.generation_config)
-    config = config.updated(**options) if options else config
-    if assistant:
-        problems = contradictions(config, {"assistant_model", *options}, assistant=True)
-        if problems:
-            raise InputError("\n".join(problems))
-    return config
-
-
-def rows_of_ids(model: PreTrainedModel, ids: Any, mask: Any, name: str) -> tuple[list[list[int]], Any]:
-    """The real tokens of each row, and the ids as an array or the lists that were given.
-
-    Raises:
-        InputError: a shape other than (B, S), a row without tokens, or ids that the model does not know.
-    """
-    if ids is None:
-        return [], None
-    ragged = isinstance(ids, list | tuple) and bool(ids) and all(isinstance(row, list | tuple) for row in ids)
-    if ragged and len({len(row) for row in ids}) > 1:
-        if mask is not None:
-            raise InputError(f"{name} have rows of different lengths, which need no attention_mask: leave it out")
-        rows = [[int(token) for token in row] for row in ids]
+    found = [*problems]
+    config = over.over(model.generation_config) if isinstance(over, GenerationConfig) else model.generation_config
+    try:
+        config = config.updated(**options) if options else config
+    except InputError as error:
+        found.append(str(error))
     else:
-        array = model.ops.integers(ids, name)
-        if array.ndim == 1:
-            array = array[None]
-        if array.ndim != 2:
-            raise InputError(f"{name} have the shape {tuple(array.shape)}, expected (batch, length)")
-        kept = model.ops.mask(mask, array)
-        rows = [
-            [token for token, real in zip(row, m, strict=True) if real]
-            for row, m in zip(array.tolist(), kept.tolist(), strict=True)
-        ]
-        ids = array
-    for index, row in enumerate(rows):
-        if not row:
-            raise InputError(f"row {index} of {name} has no token to go on from")
-        if min(row) < 0 or max(row) >= (model.arch.encoder or model.arch).vocab_size:
-            raise InputError(
-                f"row {index} of {name} has ids from {min(row)} to {max(row)}, and this model knows 0 to "
-                f"{model.arch.vocab_size - 1}: is the tokenizer the model's own?"
-            )
-    return rows, ids
+        found += contradictions(config, {"assistant_model", *options}, assistant=True) if assistant else []
+    if found:
+        raise InputError("\n".join(found))
+    return config
 
 
 def requests_of(
@@ -338,7 +325,10 @@ def generate_many(
 ) -> Iterator[tuple[int, list[Result]]]:
     """See :meth:`enfold.generation.mixin.GenerationMixin.generate_many`."""
     model.require_trained()
-    config = options_of(model, generation_config, options)
+    problems = [*argument_problems(generation_config=generation_config)]
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        problems.append(f"batch_size is {batch_size!r}, expected a whole number of 1 or more")
+    config = options_of(model, generation_config, options, problems=problems)
     check_guidance(model, config, (), None)
     recipe = Recipe.of(model, config, tokenizer=tokenizer)
     call = Call(model, config, [], None, recipe)
@@ -346,11 +336,13 @@ def generate_many(
 
     def requests() -> Iterator[Request]:
         for index, prompt in enumerate(prompts):
+            if not isinstance(prompt, Iterable):
+                raise InputError(f"prompt {index} is {prompt!r:.60}, expected a list of token ids")
             rows, _ = rows_of_ids(model, [list(prompt)], None, f"prompt {index}")
             yield from requests_of(model, config, rows, None, first=index)
 
     finished: dict[int, list[Numbered]] = {}
-    for event in call.events(max(1, batch_size), requests()):
+    for event in call.events(batch_size, requests()):
         if event.results is not None:
             together = finished.setdefault(event.request.index, [])
             together.extend(_numbered(event))

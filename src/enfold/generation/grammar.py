@@ -113,6 +113,8 @@ def grammar_mask(config: GenerationConfig, tokenizer: Any) -> GrammarMask | None
         ) from error
     if not config.eos_token_ids:
         raise InputError(f"{kind} needs to know how a text ends: set eos_token_id")
+    if tokenizer is None:
+        raise InputError(f"{kind} needs the model's tokenizer as well: generate(…, tokenizer=tokenizer)")
     vocabulary = _vocabulary(tokenizer, config.eos_token_ids)
     text = _compiled(kind, getattr(config, kind))
     limits = llguidance.LLParserLimits(verbose_errors=False)

@@ -160,6 +160,8 @@ _ID_OPTIONS = (
 def _check_ids(config: GenerationConfig, vocabulary: int) -> None:
     named = {name: _ids_in(getattr(config, name)) for name in _ID_OPTIONS}
     named["sequence_bias"] = itertools.chain.from_iterable(config.sequence_biases)
+    if config.asks_for("eos_token_id"):  # checkpoints state end tokens that their vocabulary lacks, and do no harm
+        named["eos_token_id"] = iter(config.eos_token_ids)
     outside = {name: sorted({token for token in ids if token >= vocabulary}) for name, ids in named.items()}
     problems = [f"{name} has {', '.join(map(str, ids[:10]))}" for name, ids in outside.items() if ids]
     if problems:
