@@ -68,7 +68,7 @@ class Store:
     def reserve(self, rows: int, length: int) -> None:
         """Room for ``rows`` of ``length`` tokens; grows by more than that, and keeps what is there.
 
-        Unused room is zero: what is masked must still be finite.
+        Unused room is zero: what is masked must still be finite. So what is no longer used is cleared.
         """
         had_rows, heads, had, size = self.keys.shape
         if rows <= had_rows and length <= had:
@@ -84,6 +84,11 @@ class Store:
         """Copies a row's first ``length`` tokens to another row."""
         self.keys[target, :, :length] = self.keys[source, :, :length]
         self.values[target, :, :length] = self.values[source, :, :length]
+
+    def clear(self, row: int, since: int, until: int) -> None:
+        """Zeros for a row's tokens ``since`` to ``until``: a model may have made NaN of them."""
+        self.keys[row, :, since:until] = 0
+        self.values[row, :, since:until] = 0
 
     def reorder(self, targets: list[int], sources: list[int], since: int, until: int) -> None:
         """Row ``targets[i]`` takes the tokens ``since`` to ``until`` of row ``sources[i]``, all at once."""
@@ -197,6 +202,7 @@ class Cache:
     def copy_row(self, source: int, target: int, length: int | None = None) -> None:
         """Row ``target`` takes the tokens of row ``source``, the first ``length`` of them or all."""
         length = self.lengths[source] if length is None else length
+        self.truncate(target, length)
         self.lengths[target] = length
         for store in self._own:
             store.reserve(len(self.lengths), length)
@@ -211,27 +217,39 @@ class Cache:
         until = max(self.lengths[parent] for parent in sources)
         for store in self._own:
             store.reorder(targets, sources, since, until)
-        self.lengths[:] = [self.lengths[parent] for parent in parents]
+        lengths = [self.lengths[parent] for parent in parents]
+        for row, length in enumerate(lengths):
+            self.truncate(row, length)
+        self.lengths[:] = lengths
 
     def pop(self, count: int = 1) -> None:
         """Ends the last rows."""
+        for row in range(len(self.lengths) - count, len(self.lengths)):
+            self.truncate(row, 0)
         del self.lengths[len(self.lengths) - count :]
         del self.owners[len(self.owners) - count :]
 
     def forget(self, source: int) -> int:
         """Ends a source that no row reads: the last one takes its place. Returns the number that the last one had."""
-        last = len(self.sources) - 1
+        last, gone = len(self.sources) - 1, self.sources[source]
         if source != last:
             for store in self._memory:
                 store.move(last, source, self.sources[last])
             self.sources[source] = self.sources[last]
             self.owners[:] = [source if owner == last else owner for owner in self.owners]
+        kept = 0 if source == last else self.sources[last]
+        for store in self._memory:
+            store.clear(source, kept, gone)
+            store.clear(last, 0, self.sources[last])
         self.sources.pop()
         return last
 
     def truncate(self, row: int, length: int) -> None:
         """Forgets the tokens of a row beyond ``length``."""
-        self.lengths[row] = min(length, self.lengths[row])
+        if length < (held := self.lengths[row]):
+            for store in self._own:
+                store.clear(row, length, held)
+            self.lengths[row] = length
 
 
 def _repeats(rows: Sequence[int], total: int) -> int:

@@ -162,3 +162,10 @@ def test_refusals() -> None:
         done([lambda rows: [True] * 3], rows_of([1]))  # type: ignore[list-item, return-value]
     with pytest.raises(InputError, match="tokenizer is a str"):
         StopStrings("gpt2", "x")
+
+
+def test_tokens_without_text_hide_no_stop_string() -> None:
+    stops: Any = StopStrings(tokenizers.Tokenizer(models.WordLevel({"a": 0}, unk_token="a")), "ab")
+    stops._text = {0: b"a", 1: b"b", 2: b""}
+    rows = Rows([[0, 2, 2, 2, 1], [0, 2, 2, 2], [1, 2, 2, 1]], [1, 1, 1], [[], [], []])
+    assert stops(rows).tolist() == [True, False, False]

@@ -91,7 +91,7 @@ class Conversation:
             for piece in self.writer.pieces(call, self._events(call, tally), tally):
                 answer += piece
                 yield piece
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Exception):
             self._memory = None  # it came in the middle of a pass: what is in the cache is uncertain
             raise
         finally:

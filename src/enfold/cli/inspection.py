@@ -51,7 +51,8 @@ def inspect_folder(folder: Path, given: str, *, weights: bool = True) -> Report:
         try:
             return part()
         except EnfoldError as error:
-            problems.append(str(error))
+            if str(error) not in problems:  # of one file that is all parts
+                problems.append(str(error))
             return None
 
     config = attempt(lambda: read_config(folder))

@@ -68,13 +68,14 @@ class StopStrings:
 
     def _ends(self, tokens: Sequence[int]) -> bool:
         last = self._text[tokens[-1]]
-        before = b""
-        for token in reversed(tokens[-self._reach : -1]):
-            if len(before) >= self._reach - 1:
-                break
-            before = self._text[token] + before
+        if not last:
+            return False
+        before, place = b"", len(tokens) - 2
+        while place >= 0 and len(before) < self._reach - 1:  # tokens without text don't count
+            before = self._text[tokens[place]] + before
+            place -= 1
         text = before + last
-        return bool(last) and any(text.find(stop, max(len(before) - len(stop) + 1, 0)) >= 0 for stop in self._stops)
+        return any(text.find(stop, max(len(before) - len(stop) + 1, 0)) >= 0 for stop in self._stops)
 
 
 def criteria(

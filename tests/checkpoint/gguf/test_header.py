@@ -99,7 +99,7 @@ class TestForeignFiles:
     @pytest.mark.parametrize(
         ("content", "message"),
         [
-            (b"", r"no GGUF file: it starts with b''"),
+            (b"", r"m\.gguf is empty"),
             (b"GG", r"is truncated: it has 2 bytes, a GGUF file at least 24"),
             (b"ggml" + bytes(40), r"starts with b'ggml'; expected b'GGUF'"),
             (

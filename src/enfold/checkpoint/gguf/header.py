@@ -104,9 +104,11 @@ def _check_start(path: Path) -> None:
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         start = file.read(200)
+    if not start:
+        raise CorruptFileError(f"{path} is empty. Download the file again")
     if foreign := describe_foreign_file(start):
         raise CorruptFileError(f"{path} is {foreign}")
-    if start[:4] != b"GGUF"[: len(start)] or not start:
+    if start[:4] != b"GGUF"[: len(start)]:
         raise CorruptFileError(
             f"{path} is no GGUF file: it starts with {start[:4]!r}; expected b'GGUF'. "
             "Download the file again, or name it after its format"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -27,6 +28,9 @@ from enfold.model import PreTrainedModel, initial_values, table_of
 from enfold.packing import Packed
 
 __all__ = ["TorchModel"]
+
+_packing = threading.Lock()
+"""Weights are laid out anew by one thread at a time: they are the model's own parameters."""
 
 
 class TorchModel(PreTrainedModel, nn.Module):
@@ -69,9 +73,10 @@ class TorchModel(PreTrainedModel, nn.Module):
         return wiring.assemble(self.tree, self.arch, self.head)
 
     def quick_plan(self) -> wiring.Plan:
-        for module in self.modules():
-            if isinstance(module, SharedInput):
-                module.pack()
+        with _packing:
+            for module in self.modules():
+                if isinstance(module, SharedInput):
+                    module.pack()
         return wiring.assemble(bind(self.tree), self.arch, self.head)
 
     @property
