@@ -218,7 +218,7 @@ def test_what_is_needed(tiny: tokenizers.Tokenizer, monkeypatch: pytest.MonkeyPa
     assert grammar_mask(GenerationConfig(), None) is None
     with pytest.raises(InputError, match="regex needs to know how a text ends: set eos_token_id"):
         grammar_mask(GenerationConfig(regex="a"), tiny)
-    with pytest.raises(InputError, match="tokenizer is a NoneType"):
+    with pytest.raises(InputError, match="needs the model's tokenizer as well"):
         grammar_mask(options(tiny, regex="a"), None)
     monkeypatch.setitem(sys.modules, "llguidance", None)
     with pytest.raises(MissingDependencyError, match="regex needs the package llguidance"):

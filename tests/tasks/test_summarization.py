@@ -134,3 +134,11 @@ def test_ten_thousand_documents_are_read_as_they_are_asked_for(monkeypatch: pyte
     for number, (record,) in enumerate(task(lines())):
         assert record == {"summary_text": f"Document {number}."}
         assert read <= number + 200
+
+
+def test_a_model_that_translates_is_remarked_on(caplog: pytest.LogCaptureFixture) -> None:
+    writer("summarization", "marian")
+    assert "a marian model translates" in caplog.text
+    caplog.clear()
+    writer("summarization", "t5")
+    assert not caplog.text

@@ -156,3 +156,14 @@ def test_files_that_do_not_belong_together(tmp_path: Path) -> None:
 def test_the_language_goes_in_front_of_the_text(real: tuple[Tokenizer, Any]) -> None:
     with pytest.raises(InputError, match=r"in front of the text: '>>fra<< Hello'"):
         real[0]("Hello", tgt_lang="fra")
+
+
+def test_the_names_of_its_languages_are_saved(tmp_path: Path) -> None:
+    stated = {"source_lang": "eng", "target_lang": "zho"}
+    for each in shared("vocab", "nmt-joint").iterdir():
+        (tmp_path / each.name).write_bytes(each.read_bytes())
+    path = tmp_path / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **stated}))
+    Tokenizer.from_folder(tmp_path).save_pretrained(tmp_path / "saved")
+    saved = json.loads((tmp_path / "saved" / "tokenizer_config.json").read_text())
+    assert {name: saved[name] for name in stated} == stated

@@ -24,6 +24,9 @@ _PROMPT = "Summarize the following text in one short paragraph.\n\nText: {}"
 """What a chat model is asked where the call doesn't say. SmolLM2 keeps to the text with it; with longer instructions it
 invents, and without "one short paragraph" it repeats."""
 
+_TRANSLATE = ("marian", "m2m_100")
+"""Kinds of models that are trained to translate and for nothing else."""
+
 
 class Summarization(Writing):
     """Summaries of texts of any length.
@@ -46,6 +49,11 @@ class Summarization(Writing):
         super().__init__(model, tokenizer, options)
         if self._chats:
             tokenizer.get_chat_template()  # says what is missing where there is none
+        if model.config.model_type in _TRANSLATE:
+            logger.warning(
+                "a %s model translates and will hardly summarise: enfold translate, or the task 'translation', is for it",
+                model.config.model_type,
+            )  # fmt: skip
 
     def _usual(self) -> Mapping[str, Any]:
         """Four beams, or the likeliest words of a model that chats."""
