@@ -51,7 +51,7 @@ class Summarization(Writing):
             tokenizer.get_chat_template()  # says what is missing where there is none
         if model.config.model_type in _TRANSLATE:
             logger.warning(
-                "a %s model translates and will hardly summarise: enfold translate, or the task 'translation', is for it",
+                "a %s model translates and will hardly summarise; enfold translate or the task 'translation' is for it",
                 model.config.model_type,
             )  # fmt: skip
 
