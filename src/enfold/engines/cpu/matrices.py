@@ -1,12 +1,13 @@
 """Matrices of weights as the CPU engine holds them, each with its product.
 
-===============  ==============================================  =====================================
-matrix           holds                                           multiplies
-===============  ==============================================  =====================================
-`FloatMatrix`    the checkpoint's float32, mapped where possible  float32
-`ByteMatrix`     signed bytes, a scale for each row               bytes: a scale and a zero for each
-                                                                 row of what comes in
-===============  ==============================================  =====================================
+=============  ================================================  ==============================================
+matrix         holds                                             multiplies
+=============  ================================================  ==============================================
+`FloatMatrix`  the checkpoint's float32, mapped where possible   float32
+`ByteMatrix`   signed bytes, a scale for each row                bytes, a scale and a zero for each row that
+                                                                 comes in; float32 for its largest numbers
+`BlockMatrix`  codes of 4 to 8 bits, a scale for 16 or 32        bytes, a scale for 32 numbers
+=============  ================================================  ==============================================
 
 ``product(x, bias, activation, gate)`` is activation(x Wᵀ + bias) · gate, (M, K) → (M, N). Without compiled kernels
 numpy does the same arithmetic.
@@ -14,7 +15,7 @@ numpy does the same arithmetic.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from enfold.arch import Activation
 from enfold.engines.cpu import kernels
 from enfold.engines.cpu.native_module import native
+from enfold.errors import NumericalError
 
 __all__ = ["OUTLIERS", "ByteMatrix", "FloatMatrix", "Matrix"]
 
@@ -32,7 +34,10 @@ Floats = NDArray[np.float32]
 
 _NUMBERS: dict[Activation | None, int] = {name: number for number, name in enumerate((None, *kernels.ACTIVATIONS))}
 OUTLIERS = 8
-"""Columns of what comes in that stay float32, the largest ones."""
+"""Columns that stand apart."""
+_APART_MOST = 24
+_QUANTIZED = 1 << 20
+"""Numbers that are rounded at a time."""
 
 
 class Matrix(Protocol):
@@ -91,13 +96,13 @@ class FloatMatrix:
 class ByteMatrix:
     """Weights as bytes: w = scale · q, q from -127 to 127.
 
-    What comes in is written in 7 bits with a scale and a zero for each row, but for its largest columns: the weights of
-    those are zero among the bytes, and stand apart in float32.
+    What comes in is written in 7 bits with a scale and a zero for each row, but for the row's largest numbers, about
+    one in 192, and its largest columns: those are multiplied in float32, and so are the columns' weights.
 
     Attributes:
         panels: (ceil(N / 16), ceil(K / 4), 16, 4) int8, zero where there is no weight.
         scale: (N,).
-        places: (outliers,) columns that stand apart, in order.
+        places: (outliers,) the columns that are largest in every row, whose bytes are zero.
         apart: (outliers, N) their weights.
         columns: K.
     """
@@ -110,22 +115,29 @@ class ByteMatrix:
 
     @classmethod
     def quantize(cls, weights: Floats, places: Sequence[int] = ()) -> ByteMatrix:
-        """Rounds (N, K) weights, but for the columns ``places``."""
+        """Rounds (N, K) weights, but for the columns ``places``.
+
+        Raises:
+            NumericalError: some are NaN or infinite.
+        """
         n, k = weights.shape
         apart_at = np.sort(np.asarray(places, np.int32))
         apart = np.ascontiguousarray(weights[:, apart_at].T, np.float32)
         blocks, fours = -(-n // 16), -(-k // 4)
         panels = np.zeros((blocks, fours, 16, 4), np.int8)
-        scale = np.empty(n, np.float32)
-        for block in range(blocks):  # a few rows at a time: no second copy of the weights
-            rows = np.array(weights[16 * block : 16 * (block + 1)], np.float32)
+        scale = np.zeros(n, np.float32)
+        some = max(1, _QUANTIZED // (16 * max(1, k)))  # a few panels at a time: no second copy of the weights
+        for first in range(0, blocks, some):
+            rows = np.array(weights[16 * first : 16 * (first + some)], np.float32)
             rows[:, apart_at] = 0
             steps = np.abs(rows).max(axis=1, initial=0) / np.float32(127)
-            scale[16 * block : 16 * block + len(rows)] = steps
-            whole = np.zeros((16, fours * 4), np.int8)
-            with np.errstate(invalid="ignore", divide="ignore"):
+            scale[16 * first : 16 * first + len(rows)] = steps
+            whole = np.zeros((-(-len(rows) // 16) * 16, fours * 4), np.int8)
+            with np.errstate(invalid="ignore"):
                 whole[: len(rows), :k] = np.rint(rows / np.where(steps > 0, steps, np.float32(1))[:, None])
-            panels[block] = whole.reshape(16, fours, 4).transpose(1, 0, 2)
+            panels[first : first + some] = whole.reshape(-1, 16, fours, 4).transpose(0, 2, 1, 3)
+        if not (np.isfinite(scale).all() and np.isfinite(apart).all()):
+            raise NumericalError(f"weights ({n}, {k}) hold NaN or infinity, and can't be rounded to bytes")
         return cls(panels, scale, apart_at, apart, k)
 
     @property
@@ -138,7 +150,7 @@ class ByteMatrix:
         """Bytes that it holds."""
         return self.panels.nbytes + self.scale.nbytes + self.apart.nbytes
 
-    def tensors(self) -> Mapping[str, NDArray[Any]]:
+    def tensors(self) -> dict[str, NDArray[Any]]:
         """What is stored of it."""
         return {"panels": self.panels, "scale": self.scale, "places": self.places, "apart": self.apart}
 
@@ -153,16 +165,14 @@ class ByteMatrix:
         sums = np.ascontiguousarray(self.sums)
         return native.Bytes(self.panels, self.scale, sums, self.places, self.apart, self.columns)
 
-    def _bytes(self, blocks: slice | NDArray[np.int64]) -> NDArray[np.int8]:
-        """(16 · blocks, K) of the panels."""
-        chosen = self.panels[blocks]
-        return chosen.transpose(0, 2, 1, 3).reshape(len(chosen) * 16, -1)[:, : self.columns]
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_native"}
 
     def rows(self, ids: NDArray[np.int64]) -> Floats:
         """See :class:`Matrix`."""
         ids = np.asarray(ids)
         chosen = self.panels[ids // 16, :, ids % 16].reshape(len(ids), -1)[:, : self.columns]
-        found = chosen * self.scale[ids, None]
+        found: Floats = chosen * self.scale[ids, None]
         found[:, self.places] = self.apart[:, ids].T
         return found
 
@@ -173,25 +183,41 @@ class ByteMatrix:
         if native is None:
             return _finished(self._twin(x), bias, activation, gate)
         out = np.empty((len(x), len(self.scale)), np.float32)
-        native.gemm_bytes(np.ascontiguousarray(x), self._native, bias, _NUMBERS[activation], gate, out)
+        native.gemm_bytes(np.require(x, np.float32, ["C", "A"]), self._native, bias, _NUMBERS[activation], gate, out)
         return out
 
     def _twin(self, x: Floats) -> Floats:
         """The product in numpy, with the same roundings."""
-        apart = x[:, self.places] @ self.apart
-        rest = x.copy()
-        rest[:, self.places] = 0
+        large = x[:, self.places] @ self.apart
+        x = x.copy()
+        x[:, self.places] = 0
+        apart = _apart(x)
+        rest = np.where(apart, np.float32(0), x)
         low = np.minimum(rest.min(axis=1, initial=0), 0)
         span = np.maximum(rest.max(axis=1, initial=0), 0) - low
         with np.errstate(divide="ignore", invalid="ignore"):
             inverse = np.where(span > 0, np.float32(127) / span, np.float32(0)).astype(np.float32)
             zero = np.rint(-low * inverse)
             q = np.clip(np.floor(rest * inverse[:, None] + (zero + np.float32(0.5))[:, None]), 0, 127) - zero[:, None]
+        q = q * (span / np.float32(127))[:, None] + np.where(apart, x, np.float32(0))
         out = np.empty((len(x), len(self.scale)), np.float32)
         for first in range(0, len(self.panels), 64):
             columns = slice(16 * first, min(16 * (first + 64), len(self.scale)))
-            weights = self._bytes(slice(first, first + 64))[: columns.stop - columns.start].astype(np.float32)
-            out[:, columns] = q @ weights.T
-        out *= (span / np.float32(127))[:, None] * self.scale
-        out += apart
+            chosen = self.panels[first : first + 64]
+            weights = chosen.transpose(0, 2, 1, 3).reshape(len(chosen) * 16, -1)[: columns.stop - columns.start]
+            out[:, columns] = q @ weights[:, : self.columns].astype(np.float32).T
+        out *= self.scale
+        out += large
         return out
+
+
+def _apart(x: Floats) -> NDArray[np.bool_]:
+    """Which numbers of each row of (M, K) are no bytes: from the n-th largest of 32 interleaved parts' peaks on."""
+    rows, width = x.shape
+    padded = np.zeros((rows, -(-width // 32) * 32), np.float32)
+    padded[:, :width] = np.abs(x)
+    finite = np.logical_and.reduce(np.isfinite(x), axis=1)
+    wanted = min(16, max(1, width // 192))
+    limit: Floats = np.sort(padded.reshape(rows, -1, 32).max(axis=1, initial=0), axis=1)[:, -wanted]
+    large = padded[:, :width] >= np.where(finite & (limit > 0), limit, np.float32(np.inf))[:, None]
+    return large & (np.cumsum(large, axis=1) <= _APART_MOST)

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <cstdlib>
 #include <new>
 
 namespace ENFOLD_ISA {
@@ -13,27 +12,33 @@ static inline T least(T a, T b) { return a < b ? a : b; }
 template <typename T>
 static inline T most(T a, T b) { return a > b ? a : b; }
 
-// Grows, never shrinks; aligned to a cache line.
+// Grows, never shrinks; aligned to a cache line; not null even for no numbers, which memcpy insists on.
 template <typename T>
 class Buffer {
  public:
   Buffer() = default;
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
-  ~Buffer() { std::free(memory_); }
+  ~Buffer() { release(); }
 
   T* of(int64_t count) {
-    if (count > size_) {
-      std::free(memory_);
-      const std::size_t bytes = (count * sizeof(T) + 63) / 64 * 64;
-      memory_ = static_cast<T*>(std::aligned_alloc(64, bytes));
-      size_ = memory_ ? count : 0;
-      if (!memory_) throw std::bad_alloc();
+    if (!memory_ || count > size_) {
+      release();
+      memory_ = static_cast<T*>(::operator new(most<int64_t>(1, count) * sizeof(T), LINE));
+      size_ = count;
     }
     return memory_;
   }
 
  private:
+  static constexpr std::align_val_t LINE{64};
+
+  void release() {
+    ::operator delete(memory_, LINE);
+    memory_ = nullptr;
+    size_ = 0;
+  }
+
   T* memory_ = nullptr;
   int64_t size_ = 0;
 };

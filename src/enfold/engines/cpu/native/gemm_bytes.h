@@ -4,7 +4,8 @@
 // x is written in seven bits: the sum of two products of bytes then fits the 16 bits of AVX2's instruction. Sixteen rows
 // of W stand as a panel [K/4][16][4], so that four products of sixteen sums are two instructions' worth of memory read
 // in order. The few largest numbers of a row of x would take most of the seven bits: they are left out of the bytes, and
-// their products are added in float32.
+// their products are added in float32. So are whole columns (`outliers`) that are always large: there even the rounding
+// of weights would show, which are therefore kept in float32.
 #pragma once
 
 
@@ -31,6 +32,7 @@ struct ByteRows {
   float *scale, *zero;
   Apart* apart;   // (M, APART_MOST), of which
   int32_t* some;  // (M) are there
+  float* columns;  // (M, outliers) those that are always large
 };
 
 // How large a number must be to stand apart, so that about one in 192 does: of the largest numbers of 32 interleaved
@@ -66,12 +68,17 @@ inline int take_apart(float* x, int64_t k, float limit, Apart* apart) {
   return count;
 }
 
-inline void quantize_row(float* x, int64_t k, const ByteRows& rows, int64_t row) {
+inline void quantize_row(float* x, const ByteMatrix& w, const ByteRows& rows, int64_t row) {
+  const int64_t k = w.k;
   uint8_t* q = rows.q + row * rows.depth;
   f32v bad{};  // becomes NaN with NaN or infinity
   int64_t at = 0;
   for (; at + LANES <= k; at += LANES) bad += load(x + at) - load(x + at);
   for (; at < k; at++) bad[0] += x[at] - x[at];
+  for (int64_t i = 0; i < w.outliers; i++) {
+    rows.columns[row * w.outliers + i] = x[w.places[i]];
+    x[w.places[i]] = 0;
+  }
   const float wrong = sum(bad), limit = wrong == 0 ? apart_from(x, k) : 0.f;
   rows.some[row] = limit > 0 ? take_apart(x, k, limit, rows.apart + row * APART_MOST) : 0;
   f32v top{}, bottom{};  // zero is always among the values
@@ -124,20 +131,21 @@ inline void byte_rows(int rows, const uint8_t* x, int64_t stride, const int8_t* 
   }
 }
 
-inline ByteRows quantize_rows(const float* x, int64_t m, int64_t k) {
+inline ByteRows quantize_rows(const float* x, int64_t m, const ByteMatrix& w) {
   static thread_local Buffer<uint8_t> bytes;
   static thread_local Buffer<float> numbers;
   static thread_local Buffer<Apart> apart;
   static thread_local Buffer<int32_t> some;
-  const int64_t depth = (k + 3) / 4 * 4;
-  float* scales = numbers.of(2 * m);
-  const ByteRows rows{depth, bytes.of(m * depth), scales, scales + m, apart.of(m * APART_MOST), some.of(m)};
+  const int64_t k = w.k, depth = (k + 3) / 4 * 4;
+  float* all_numbers = numbers.of((2 + w.outliers) * m);
+  const ByteRows rows{depth, bytes.of(m * depth), all_numbers, all_numbers + m, apart.of(m * APART_MOST), some.of(m),
+                      all_numbers + 2 * m};
   parallel_range(m, most<int64_t>(1, 16384 / most<int64_t>(1, k)), [&](int64_t first, int64_t last) {
     static thread_local Buffer<float> memory;
     float* copy = memory.of(k);
     for (int64_t row = first; row < last; row++) {
       std::memcpy(copy, x + row * k, k * sizeof(float));
-      quantize_row(copy, k, rows, row);
+      quantize_row(copy, w, rows, row);
     }
   });
   return rows;
@@ -154,7 +162,7 @@ inline void add_apart(const Apart* apart, int count, const int8_t* panel, f32v& 
 }
 
 inline void gemm_bytes(const float* x, int64_t m, const ByteMatrix& w, const Finish& finish) {
-  const ByteRows quantized = quantize_rows(x, m, w.k);
+  const ByteRows quantized = quantize_rows(x, m, w);
   const int64_t fours = (w.k + 3) / 4, panels = (w.n + 15) / 16, blocks = (m + BYTES_MC - 1) / BYTES_MC;
   const int64_t limit = m < BYTES_MC ? most<int64_t>(1, 32768 / most<int64_t>(1, fours * 64)) : 6;
   const int64_t group = most<int64_t>(1, least<int64_t>(limit, panels * blocks / (4 * threads())));
@@ -186,6 +194,16 @@ inline void gemm_bytes(const float* x, int64_t m, const ByteMatrix& w, const Fin
           add_apart(quantized.apart + (row + i) * APART_MOST, quantized.some[row + i], w.panels + panel * fours * 64, low,
                     high);
           low *= scale[0], high *= scale[1];
+          const float* large = quantized.columns + (row + i) * w.outliers;
+          for (int64_t o = 0; o < w.outliers; o++) {
+            const float* weights = w.apart + o * w.n + column;
+            if (valid == 16) {
+              low += large[o] * load(weights), high += large[o] * load(weights + LANES);
+            } else {
+              low += large[o] * load_some(weights, least(LANES, valid));
+              if (valid > LANES) high += large[o] * load_some(weights + LANES, valid - LANES);
+            }
+          }
           write(finish, row + i, column, valid, low, high);
         }
       }
