@@ -25,7 +25,7 @@ THREADS = 2
 ENVIRONMENT = {name: str(THREADS) for name in ("OMP_NUM_THREADS", "RAYON_NUM_THREADS")}
 REST = 0.3  # seconds; thread pools spin for a fifth of a second after their work, on the next contender's cores
 
-console = Console(width=120)
+console = Console(width=140)
 
 
 def describe_machine(packages: Sequence[str]) -> str:
@@ -62,7 +62,7 @@ class Contender:
     """A worker process: it prints a line when ready, then runs once a line and prints its seconds.
 
     Raises:
-        StartError: it ended before it was ready; the message is the last line of its errors.
+        StartError: it ended before it was ready; the message is its exit code and the last line of its errors.
     """
 
     def __init__(self, script: str, *arguments: str) -> None:
@@ -86,7 +86,7 @@ class Contender:
         code = self.process.wait()
         self.errors.seek(0)
         said = [line.strip() for line in self.errors if line.strip()]
-        raise StartError(said[-1] if said else f"exit code {code}")
+        raise StartError(f"exit code {code}{': ' + said[-1] if said else ''}")
 
     def run(self) -> dict:
         """One run's answer."""
@@ -214,7 +214,8 @@ def show(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """Prints a table."""
     table = Table(title=title, title_justify="left")
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right")
+        names = index == 0 or not column
+        table.add_column(column, justify="left" if names else "right", no_wrap=names)
     for row in rows:
         table.add_row(*row)
     console.print(table)

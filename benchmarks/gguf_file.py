@@ -85,20 +85,20 @@ def llama_model() -> tuple[Write, Score]:
         str(gguf_file()), n_ctx=1024, n_batch=512, n_threads=THREADS, n_threads_batch=THREADS, verbose=False
     )
     print(llama_cpp.llama_print_system_info().decode(), file=sys.stderr)
-    context, words = model.ctx, model.n_vocab()
-    batch = llama_cpp.llama_batch_init(512, 0, 1)
-    memory = llama_cpp.llama_get_memory(context)
+    words, batch = model.n_vocab(), llama_cpp.llama_batch_init(512, 0, 1)
+    memory = llama_cpp.llama_get_memory(model.ctx)
 
+    # model, not its context, is what these hold: the context goes with it
     def read(tokens: Sequence[int], begin: int, every: bool = False) -> None:
         batch.n_tokens = len(tokens)
         for index, token in enumerate(tokens):
             batch.token[index], batch.pos[index] = token, begin + index
             batch.n_seq_id[index], batch.seq_id[index][0] = 1, 0
             batch.logits[index] = every or index == len(tokens) - 1
-        assert llama_cpp.llama_decode(context, batch) == 0
+        assert llama_cpp.llama_decode(model.ctx, batch) == 0
 
     def logits(index: int) -> NDArray[np.float32]:
-        return np.ctypeslib.as_array(llama_cpp.llama_get_logits_ith(context, index), shape=(words,))
+        return np.ctypeslib.as_array(llama_cpp.llama_get_logits_ith(model.ctx, index), shape=(words,))
 
     def write(prompt: Sequence[int], count: int) -> list[int]:
         llama_cpp.llama_memory_clear(memory, True)
@@ -184,8 +184,12 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
         ]
         for name in results
     ]
-    columns = ["", "decoding, tokens/s", f"times {peer}", "of memory bound", "reading, tokens/s", "times"]
-    show(f"SmolLM2-135M Q4_1, median of {options.rounds}", [*columns, "perplexity", "to transformers"], rows)
+    columns = ["", "decoding, tokens/s", "times", "of memory bound", "reading, tokens/s", "times"]
+    show(
+        f"SmolLM2-135M Q4_1, median of {options.rounds}; times {peer}",
+        [*columns, "perplexity", "to transformers"],
+        rows,
+    )
 
 
 def main() -> None:
