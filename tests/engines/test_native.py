@@ -42,6 +42,12 @@ def byte_matrix(n: int, k: int) -> tuple[Any, ...]:
     return panels, generator.uniform(0.001, 0.01, n).astype(np.float32), sums, places, apart, k
 
 
+def block_matrix(n: int, groups: int) -> tuple[Any, ...]:
+    """The arguments of Blocks for a random matrix (N, 32 · groups) of four bits."""
+    panels = np.random.default_rng(0).integers(0, 64, (-(-n // 16), groups, 32 * 16 // 2 + 64), dtype=np.uint8)
+    return panels, n, 4, 32, True, 8
+
+
 # --- which kernels run ------------------------------------------------------------------------------------------------
 
 
@@ -232,6 +238,7 @@ def _lengths(draw: Callable[..., Any], total: int) -> tuple[np.ndarray, np.ndarr
 def calls(draw: Callable[..., Any]) -> tuple[str, list[Any]]:
     """A function of the module and arguments that fit it."""
     m, n, k = (draw(st.sampled_from([0, 1, 3, 8, 16, 17, 49])) for _ in range(3))
+    groups, ids = draw(st.integers(0, 3)), np.arange(min(m, n))
     heads, size = draw(st.sampled_from([1, 2])), draw(st.sampled_from([1, 4, 8, 10]))
     width = heads * size
     begin, count = _lengths(draw, m)
@@ -249,6 +256,12 @@ def calls(draw: Callable[..., Any]) -> tuple[str, list[Any]]:
                 ("gemm_float", [floats(m, k), floats(n, k), *finish]),
                 ("Bytes", list(byte_matrix(n, k))),
                 ("gemm_bytes", [floats(m, k), native.Bytes(*byte_matrix(n, k)), *finish]),
+                ("Blocks", list(block_matrix(n, groups))),
+                ("gemm_blocks", [floats(m, 32 * groups), native.Blocks(*block_matrix(n, groups)), *finish]),
+                (
+                    "block_rows",
+                    [native.Blocks(*block_matrix(n, groups)), ids, np.empty((len(ids), 32 * groups), np.float32)],
+                ),
                 ("attend_packed", [x, x + 1, x + 2, heads, heads, size, begin, count, begin, count, *attention]),
                 ("attend_stored", [x, store, store + 1, heads, begin, count, rows, kept, *attention]),
                 ("keep", [x, x + 1, store, store + 1, begin, np.minimum(count, 19), rows, past]),
@@ -371,3 +384,22 @@ def test_scales_that_are_no_numbers_are_refused() -> None:
         arguments[1][2] = wrong
         with pytest.raises(ValueError, match="scales must be finite"):
             native.Bytes(*arguments)
+
+
+@compiled
+def test_places_of_outliers_can_not_be_changed_afterwards() -> None:
+    arguments = byte_matrix(4, 8)
+    matrix, x, out = native.Bytes(*arguments), floats(3, 8), np.empty((2, 3, 4), np.float32)
+    native.gemm_bytes(x, matrix, None, 0, None, out[0])
+    arguments[3][:] = 2**30
+    native.gemm_bytes(x, matrix, None, 0, None, out[1])
+    np.testing.assert_array_equal(out[0], out[1])
+
+
+@compiled
+def test_sizes_that_overflow_do_not_pass_for_small_ones() -> None:
+    x, one, heads = floats(3, 4), np.array([3], np.int64), 2**62 + 1  # times four it is four again, in 64 bits
+    with pytest.raises(ValueError, match="numbers are too large"):
+        native.attend_packed(
+            x, x, x, heads, heads, 4, one * 0, one, one * 0, one, 1.0, False, 0, None, np.empty_like(x)
+        )

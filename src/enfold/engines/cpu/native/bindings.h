@@ -28,6 +28,13 @@ inline void expect(bool holds, const char* what) {
   if (!holds) throw std::invalid_argument(what);
 }
 
+// Of numbers that Python gives: a product that overflows could pass for the right one.
+inline int64_t times(int64_t a, int64_t b) {
+  int64_t product;
+  expect(!__builtin_mul_overflow(a, b, &product), "numbers are too large");
+  return product;
+}
+
 template <typename A, typename B>
 bool overlap(const A& a, const B& b) {
   const char *first = reinterpret_cast<const char*>(a.data()), *second = reinterpret_cast<const char*>(b.data());

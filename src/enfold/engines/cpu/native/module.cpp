@@ -74,11 +74,10 @@ struct KeySpace {
 
 void attend(const Rows<const float>& query, const KeySpace& space, int64_t heads, int64_t kv_heads, int64_t size,
             const Places& begin, const Places& count, const Places& offset, const Places& length, float scale, bool causal,
-            int64_t window, const std::optional<Bias>& bias,
-            OutMatrix out) {
+            int64_t window, const std::optional<Bias>& bias, OutMatrix out) {
   const int64_t sequences = begin.shape(0), tokens = query.shape(0);
   expect(heads > 0 && kv_heads > 0 && size > 0 && heads % kv_heads == 0, "heads must be a multiple of kv_heads");
-  expect(static_cast<int64_t>(query.shape(1)) == heads * size, "query must be (T, heads * size)");
+  expect(static_cast<int64_t>(query.shape(1)) == times(heads, size), "query must be (T, heads * size)");
   expect(out.shape(0) == query.shape(0) && out.shape(1) == query.shape(1), "out must be like query");
   expect(count.shape(0) == begin.shape(0) && offset.shape(0) == begin.shape(0) && length.shape(0) == begin.shape(0),
          "begin, count, offset and length must be of one length");
@@ -115,7 +114,7 @@ void attend_packed(const Rows<const float>& query, const Rows<const float>& key,
                    int64_t heads, int64_t kv_heads, int64_t size, const Places& begin, const Places& count,
                    const Places& first, const Places& length, float scale, bool causal, int64_t window,
                    std::optional<Bias> bias, OutMatrix out) {
-  const int64_t stride = stride_of(key), width = kv_heads * size;
+  const int64_t stride = stride_of(key), width = times(kv_heads, size);
   expect(static_cast<int64_t>(key.shape(1)) == width && static_cast<int64_t>(value.shape(1)) == width &&
              key.shape(0) == value.shape(0),
          "key and value must be (T', kv_heads * size)");
@@ -133,8 +132,7 @@ void attend_packed(const Rows<const float>& query, const Rows<const float>& key,
 
 void attend_stored(const Rows<const float>& query, const Array<float, 4>& keys, const Array<float, 4>& values,
                    int64_t heads, const Places& begin, const Places& count, const Places& rows, const Places& length,
-                   float scale, bool causal, int64_t window,
-                   std::optional<Bias> bias, OutMatrix out) {
+                   float scale, bool causal, int64_t window, std::optional<Bias> bias, OutMatrix out) {
   for (int i = 0; i < 4; i++) expect(keys.shape(i) == values.shape(i), "keys and values must be of one shape");
   const int64_t kv_heads = keys.shape(1), capacity = keys.shape(2), size = keys.shape(3), row = kv_heads * capacity * size;
   std::vector<int64_t> offset(rows.shape(0));
