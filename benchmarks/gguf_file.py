@@ -40,7 +40,7 @@ SIDES = {
     "transformers, float32": Side("transformers", ("",)),
     "llama.cpp": Side("llama.cpp", ("",)),
     "enfold, cpu engine": Side("enfold", ("float32",)),
-    "enfold, cpu engine, the file's blocks": Side("enfold", ("auto",)),
+    "enfold, cpu engine, the file's blocks": Side("enfold", ("blocks",)),
 }
 
 Write = Callable[[Sequence[int], int], list[int]]

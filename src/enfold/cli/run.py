@@ -33,9 +33,9 @@ __all__ = ["command"]
 @options.engine
 @click.option(
     "--dtype",
-    type=click.Choice(["auto", "float32", "int8", "int4", "float16", "bfloat16"]),
+    type=click.Choice(["auto", "float32", "int8", "int4", "blocks", "float16", "bfloat16"]),
     default="auto",
-    help="Precision; int8 and int4 on the CPU engine, float16 and bfloat16 with torch.",
+    help="Precision; int8, int4 and blocks (of GGUF) on the CPU engine, float16 and bfloat16 with torch.",
 )
 @options.as_json
 @options.source

@@ -113,7 +113,7 @@ _dtype = click.option(
     "--dtype",
     metavar="NAME",
     default="auto",
-    help="auto, float32, int8 or int4; with torch float16 or bfloat16.",
+    help="auto, float32, int8, int4 or blocks; with torch float16 or bfloat16.",
 )
 
 

