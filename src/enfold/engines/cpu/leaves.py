@@ -187,7 +187,7 @@ class Join:
 
     def _natively(self, residual: Floats, deltas: tuple[Floats, ...]) -> tuple[Floats, Any]:
         """Sum and norms in one pass."""
-        added = [delta for delta in deltas if not isinstance(delta, int)]  # 0 where there is nothing to add
+        added = [delta for delta in deltas if np.ndim(delta)]  # a bare 0 where there is nothing to add
         terms = [residual, *(np.ascontiguousarray(np.broadcast_to(delta, residual.shape)) for delta in added)]
         outs = [np.empty_like(residual) for _ in self.norms]
         given = [(norm.weight, norm.bias, norm.eps, out) for norm, out in zip(self.norms, outs, strict=True)]
