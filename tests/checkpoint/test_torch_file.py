@@ -310,6 +310,7 @@ def test_a_file_cut_anywhere_is_refused(tmp_path: Path, save: Save) -> None:
             open_torch_file(tmp_path / "n")
 
 
+@pytest.mark.filterwarnings("ignore:invalid escape sequence")  # what pickletools makes of some bytes
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1, exclude_max=True), byte=st.integers(0, 255))
 def test_a_flipped_byte_is_refused_or_harmless(tmp_path: Path, save: Save, place: float, byte: int) -> None:

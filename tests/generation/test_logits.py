@@ -125,7 +125,7 @@ def test_ids_outside_the_vocabulary_are_listed() -> None:
 
 
 def test_end_tokens_without_a_score_are_passed_over() -> None:
-    config = GenerationConfig(eos_token_id=[3, 900], min_new_tokens=4)
+    config = GenerationConfig(eos_token_id=[3, 900], min_new_tokens=4).unasked()
     scores = apply(processors(config, 5), np.zeros((1, 5), np.float32), Rows([[1]], [1], [[1]]))
     assert scores.tolist() == [[0, 0, 0, -np.inf, 0]]
 
