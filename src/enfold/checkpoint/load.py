@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from enfold.checkpoint.arrange import stored_shape, take
 from enfold.checkpoint.files import Weights, open_weights
-from enfold.checkpoint.gguf.blocks import BlockType
-from enfold.checkpoint.gguf.file import GgufTensor
 from enfold.checkpoint.names import alternative_names, canonical, is_known, locate
 from enfold.checkpoint.tensors import TensorView
 from enfold.config import UNTRAINED_KEY, Config
@@ -20,6 +19,9 @@ from enfold.errors import TensorMismatchError
 from enfold.families.base import Family, Stored
 from enfold.heads import CLASS_SUFFIXES, Branch, Head, HeadKind
 from enfold.leaves import Shape
+
+if TYPE_CHECKING:
+    from enfold.checkpoint.gguf.blocks import BlockType
 
 __all__ = ["Loaded", "Tensors", "clashes", "differ", "load_tensors"]
 
@@ -41,19 +43,21 @@ class Tensors(Mapping[str, NDArray[np.float32]]):
     def __len__(self) -> int:
         return len(self._views)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._views  # not by reading it
+
     @property
     def has_blocks(self) -> bool:
-        """Whether any tensor is of quantized blocks."""
-        return any(isinstance(view, GgufTensor) and view.blocks is not None for view in self._views.values())
+        """Whether any matrix is of quantized blocks."""
+        return any(view.blocks_by_row() is not None for view in self._views.values())
 
     def blocks(self, name: str) -> tuple[NDArray[np.uint8], BlockType] | None:
         """The quantized blocks (N, K / size, bytes of a block) that hold a matrix row by row, and their type."""
-        view, place = self._views.get(name), self._places.get(name)
-        if not isinstance(view, GgufTensor) or view.blocks is None or len(view.shape) != 2 or place is None:
+        if name not in self._views:
             return None
-        if place.parts > 1 or place.row or place.transposed != view.transposed:
-            return None
-        return view.raw(), view.blocks
+        view, place = self._views[name], self._places[name]
+        is_whole = place.parts == 1 and not place.row and place.transposed == view.is_transposed
+        return view.blocks_by_row() if is_whole else None
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,15 @@ numpy has no bfloat16, so its bits travel as uint16: a bfloat16 is the upper hal
 
 import sys
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from enfold.errors import InputError
+
+if TYPE_CHECKING:
+    from enfold.checkpoint.gguf.blocks import BlockType
 
 __all__ = [
     "DTYPES",
@@ -90,6 +93,18 @@ class TensorView:
     def raw(self) -> npt.NDArray[Any]:
         """The stored bits as an array of `shape`, uint16 for bfloat16; copied only to mend layout."""
         return np.require(self.bits, requirements=("C", "A"))
+
+    def blocks_by_row(self) -> "tuple[npt.NDArray[np.uint8], BlockType] | None":
+        """The quantized blocks (N, K / size, bytes of a block) that hold a matrix, and their type; None without any.
+
+        Rows are the matrix's, or its columns where it is stored transposed; see `is_transposed`.
+        """
+        return None
+
+    @property
+    def is_transposed(self) -> bool:
+        """Whether what is stored is the transpose of `shape`."""
+        return False
 
     def numpy(self, dtype: DType = "float32") -> npt.NDArray[Any]:
         """The values as `dtype`; shares the stored bits where that is the stored type, else a new array.

@@ -43,6 +43,15 @@ class GgufTensor(TensorView):
         ordered = self.bits if self.row_order is None else self.row_order.apply(self.bits)
         return np.require(ordered, requirements=("C", "A"))
 
+    def blocks_by_row(self) -> tuple[npt.NDArray[np.uint8], BlockType] | None:
+        """See `TensorView`."""
+        return None if self.blocks is None or len(self.shape) != 2 else (self.raw(), self.blocks)
+
+    @property
+    def is_transposed(self) -> bool:
+        """See `TensorView`."""
+        return self.transposed
+
     def numpy(self, dtype: DType = "float32") -> npt.NDArray[Any]:
         """The values as `dtype`, dequantized a few blocks at a time: beside the result little memory is needed."""
         raw = self.raw()

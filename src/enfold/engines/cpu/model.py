@@ -157,6 +157,9 @@ class _Known(Mapping[str, NDArray[np.float32]]):
         held = self._held.get(name)
         return self._stored[name] if held is None else held
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._held or name in self._stored
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._stored.keys() | self._held.keys())
 

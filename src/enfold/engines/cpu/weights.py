@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from enfold import leaves as kinds
 from enfold.arch import Activation
-from enfold.engines.cpu.blocks import BlockMatrix
 from enfold.engines.cpu.matrices import OUTLIERS, ByteMatrix, FloatMatrix, Matrix
 
 __all__ = ["Compute", "ModelWeights", "release"]
@@ -83,12 +82,16 @@ class ModelWeights:
         if self._compute == "blocks":
             found = [self._blocks(name) for name in names]
             if all(found) and len({each[1].name for each in found if each}) == 1:
+                from enfold.engines.cpu.blocks import BlockMatrix  # not where nothing is of blocks
+
                 raws = [each[0] for each in found if each]
                 return BlockMatrix.from_gguf(np.concatenate(raws) if len(raws) > 1 else raws[0], found[0][1])  # type: ignore[index]
         parts = [self._tensors[name] for name in names]
         if quantizable and self._compute in ("int8", "int4"):
             weights = np.concatenate(parts) if len(parts) > 1 else parts[0]
             if self._compute == "int4" and weights.shape[1] % 32 == 0:
+                from enfold.engines.cpu.blocks import BlockMatrix
+
                 made: Matrix = BlockMatrix.quantize(weights, bits=4)
             else:
                 made = ByteMatrix.quantize(weights, _largest(self._peaks.get(names[0])))
