@@ -107,12 +107,10 @@ def load_model(
         )
     blueprint = Blueprint.of(config.updated(**overrides) if overrides else config, kind).settled(folder)
     loaded = blueprint.load(folder, new_head)
+    made = _model_class(engine)
     if engine == "cpu":
-        from enfold.engines.cpu.model import CpuModel
-
-        return CpuModel(blueprint, loaded, folder, compute_type(dtype, loaded))
-    model = _model_class(engine)(blueprint, loaded, folder)
-    return _cast(model, loaded.dtype if dtype == "auto" else dtype)
+        return made(blueprint, loaded, folder, _compute_type(dtype, loaded))
+    return _cast(made(blueprint, loaded, folder), loaded.dtype if dtype == "auto" else dtype)
 
 
 def make_model(config: Config, kind: HeadKind, engine: Engine = "torch") -> PreTrainedModel:
@@ -141,7 +139,7 @@ def _model_class(engine: Engine) -> Callable[..., PreTrainedModel]:
     return CpuModel
 
 
-def compute_type(dtype: str, loaded: Loaded) -> Compute:
+def _compute_type(dtype: str, loaded: Loaded) -> Compute:
     """How the CPU engine computes with a checkpoint.
 
     Raises:

@@ -66,3 +66,8 @@ def test_blocks_of_a_file_are_computed_with_as_they_are() -> None:
     found, expected = model(input_ids=ids).logits[0], exact(input_ids=ids).logits[0]
     assert np.linalg.norm(found - expected) < 0.06 * np.linalg.norm(expected)
     assert (found.argmax(axis=1) == expected.argmax(axis=1)).mean() > 0.85
+
+
+def test_a_pipeline_has_no_half_precision_on_processors() -> None:
+    with pytest.raises(InputError, match="the CPU engine computes in"):
+        enfold.pipeline("embed", minilm(), engine="cpu", dtype="float16")

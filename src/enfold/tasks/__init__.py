@@ -100,6 +100,10 @@ def pipeline(
 
 def _load(folder: Path, kind: HeadKind, engine: Literal["auto", "cpu", "torch"], dtype: str) -> PreTrainedModel:
     chosen: Engine = ("torch" if has_gpu() else "cpu") if engine == "auto" else engine
+    if chosen == "cpu" and dtype in ("float16", "bfloat16"):
+        raise InputError(
+            f"dtype is {dtype!r}; the CPU engine computes in 'float32' ('auto'), 'int8', 'int4' or 'blocks'"
+        )
     model = load_model(folder, kind, engine=chosen, dtype="float32" if dtype == "auto" and chosen == "torch" else dtype)
     if chosen == "torch" and has_gpu():
         model = model.to("cuda")  # type: ignore[attr-defined]
