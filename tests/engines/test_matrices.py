@@ -92,3 +92,10 @@ def test_a_matrix_is_copied_whole() -> None:
     matrix = ByteMatrix.quantize(drawn(40, 60), [1, 5])
     before = matrix.product(drawn(3, 60))
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(matrix)).product(drawn(3, 60)), before)
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e-37, 1e-42])
+def test_rows_of_tiny_numbers_stay_finite(size: float) -> None:
+    x, w = drawn(3, 400) * np.float32(size), drawn(20, 400, seed=1)
+    found = ByteMatrix.quantize(w).product(x)
+    np.testing.assert_allclose(found, x @ w.T, atol=0.05 * np.abs(x @ w.T).max() + 1e-32)

@@ -36,6 +36,8 @@ _NUMBERS: dict[Activation | None, int] = {name: number for number, name in enume
 OUTLIERS = 8
 """Columns that stand apart."""
 _APART_MOST = 24
+_LEAST_RANGE = np.float32(1e-36)
+"""What varies less is zero: its scale's inverse would be infinite."""
 _QUANTIZED = 1 << 20
 """Numbers that are rounded at a time."""
 
@@ -145,15 +147,6 @@ class ByteMatrix:
         """(N, K)."""
         return len(self.scale), self.columns
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes that it holds."""
-        return self.panels.nbytes + self.scale.nbytes + self.apart.nbytes
-
-    def tensors(self) -> dict[str, NDArray[Any]]:
-        """What is stored of it."""
-        return {"panels": self.panels, "scale": self.scale, "places": self.places, "apart": self.apart}
-
     @cached_property
     def sums(self) -> NDArray[np.int32]:
         """(N,) the sums of each row's bytes."""
@@ -196,7 +189,9 @@ class ByteMatrix:
         low = np.minimum(rest.min(axis=1, initial=0), 0)
         span = np.maximum(rest.max(axis=1, initial=0), 0) - low
         with np.errstate(divide="ignore", invalid="ignore"):
-            inverse = np.where(span > 0, np.float32(127) / span, np.float32(0)).astype(np.float32)
+            inverse = np.where(span > np.float32(_LEAST_RANGE), np.float32(127) / span, np.float32(0)).astype(
+                np.float32
+            )
             zero = np.rint(-low * inverse)
             q = np.clip(np.floor(rest * inverse[:, None] + (zero + np.float32(0.5))[:, None]), 0, 127) - zero[:, None]
         q = q * (span / np.float32(127))[:, None] + np.where(apart, x, np.float32(0))

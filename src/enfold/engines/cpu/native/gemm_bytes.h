@@ -8,7 +8,6 @@
 // of weights would show, which are therefore kept in float32.
 #pragma once
 
-
 #include "buffer.h"
 #include "epilogue.h"
 #include "pool.h"
@@ -16,8 +15,8 @@
 namespace ENFOLD_ISA {
 
 constexpr int64_t BYTES_MC = 48;
-
 constexpr int APART_MOST = 24;
+constexpr float LEAST_RANGE = 1e-36f;  // what varies less is zero: its scale's inverse would be infinite
 
 // A number of x that is no byte.
 struct Apart {
@@ -30,8 +29,8 @@ struct ByteRows {
   int64_t depth;  // K rounded up to a multiple of four
   uint8_t* q;     // (M, depth)
   float *scale, *zero;
-  Apart* apart;   // (M, APART_MOST), of which
-  int32_t* some;  // (M) are there
+  Apart* apart;    // (M, APART_MOST), of which
+  int32_t* some;   // (M) are there
   float* columns;  // (M, outliers) those that are always large
 };
 
@@ -88,7 +87,7 @@ inline void quantize_row(float* x, const ByteMatrix& w, const ByteRows& rows, in
     top = max(top, value), bottom = min(bottom, value);
   }
   const float low = lowest(bottom), range = highest(top) - low;
-  const float inverse = range > 0 && wrong == 0 ? 127.f / range : 0.f;
+  const float inverse = range > LEAST_RANGE && wrong == 0 ? 127.f / range : 0.f;
   const float origin = __builtin_nearbyintf(-low * inverse);
   rows.scale[row] = range / 127.f + wrong;  // every output of a bad row is NaN
   rows.zero[row] = origin;

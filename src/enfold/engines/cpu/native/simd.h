@@ -52,15 +52,6 @@ inline f32v min(f32v a, f32v b) {
 #endif
 }
 
-inline f32v sqrt(f32v a) {
-#ifdef __AVX2__
-  return (f32v)_mm256_sqrt_ps((__m256)a);
-#else
-  for (int i = 0; i < LANES; i++) a[i] = __builtin_sqrtf(a[i]);
-  return a;
-#endif
-}
-
 // the first `count` numbers, zero for the others
 inline f32v load_some(const float* at, int count) {
   f32v value{};
