@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import ChainMap
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -50,9 +51,11 @@ class CpuModel(PreTrainedModel):
         source: Path | None = None,
         compute: Compute = "float32",
     ) -> None:
-        self._tensors: Mapping[str, NDArray[np.float32]] = _Known(
-            loaded.tensors if loaded else {}, _fresh_tensors(blueprint, loaded), dequantizes=compute == "blocks"
-        )
+        stored: Any = loaded.tensors if loaded else {}
+        fresh = _fresh_tensors(blueprint, loaded)
+        self._tensors: Mapping[str, NDArray[np.float32]]
+        # what has to be made of a file is made once, unless the model computes with what the file holds
+        self._tensors = ChainMap(fresh, stored) if compute == "blocks" else {**stored, **fresh}
         self._blocks = loaded.tensors.blocks if loaded else _no_blocks
         self.compute: Compute = compute
         self._adopt(blueprint, loaded, source)
@@ -134,37 +137,6 @@ class CpuModel(PreTrainedModel):
 
     def __repr__(self) -> str:
         return f"{self.blueprint.class_name} on the CPU engine, {self.num_parameters():,} parameters"
-
-
-class _Known(Mapping[str, NDArray[np.float32]]):
-    """A checkpoint's tensors, and the fresh ones.
-
-    Those that have to be made of what the file holds are made once, unless that is what the model computes with.
-    """
-
-    def __init__(
-        self,
-        stored: Mapping[str, NDArray[np.float32]],
-        fresh: dict[str, NDArray[np.float32]],
-        *,
-        dequantizes: bool,
-    ) -> None:
-        self._stored, self._held = stored, fresh
-        if not dequantizes:
-            self._held |= stored
-
-    def __getitem__(self, name: str) -> NDArray[np.float32]:
-        held = self._held.get(name)
-        return self._stored[name] if held is None else held
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._held or name in self._stored
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._stored.keys() | self._held.keys())
-
-    def __len__(self) -> int:
-        return len(self._stored.keys() | self._held.keys())
 
 
 def _no_blocks(name: str) -> None:
