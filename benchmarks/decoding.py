@@ -31,12 +31,12 @@ from common import (
     show,
     times,
 )
-from peers import BACKENDS, choose_backend, make_ctranslate2
+from peers import make_ctranslate2
 
 NEW_TOKENS = 64
 NAMES = {"gpt2": "GPT-2 shape", "smollm2": "SmolLM2-135M", "narrow": "GPT-2, 32 wide"}
 CASES = {"one": [16], "eight": [16] * 8, "ragged": [round(8 + 248 * index / 31) for index in range(32)]}
-PEERS = {"CTranslate2 int8": Side("ctranslate2", tuple(f"int8 {backend}".strip() for backend in BACKENDS[:2]))}
+PEERS = {"CTranslate2 int8": Side("ctranslate2", ("int8",))}
 SIDES = {
     "transformers": Side("transformers", ("float32",)),
     "enfold, torch engine": Side("torch", ("float32",)),
@@ -91,10 +91,8 @@ def transformers_run(rows: Texts, folder: str) -> Callable[[], Texts]:
     return run
 
 
-def ctranslate2_run(rows: Texts, folder: str, setting: str) -> Callable[[], Texts]:
+def ctranslate2_run(rows: Texts, folder: str, kind: str) -> Callable[[], Texts]:
     """One batch, whose prompts are read at once."""
-    kind, _, backend = setting.partition(" ")
-    choose_backend(backend)
     import ctranslate2
 
     model = ctranslate2.Generator(f"{folder}/ctranslate2", compute_type=kind, intra_threads=THREADS)

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from common import THREADS, Side, console, contest, describe_machine, make_parser, median_seconds, show, times
-from peers import BACKENDS, choose_backend, make_ctranslate2
+from peers import make_ctranslate2
 
 SENTENCES, BEAMS, PAD, END = 64, 4, 58100, 0
 LENGTHS = {8: 6, 13: 10, 20: 16, 32: 26, 60: 44}  # up to 8 tokens drawn: 6, up to 13: 10, and so on
@@ -29,7 +29,7 @@ SIDES = {
     "transformers, sorted, batches of 16": Side("transformers", ("16",)),
     "CTranslate2 int8": Side(
         "ctranslate2",
-        tuple(f"int8 {streams} {backend}".strip() for backend in BACKENDS[:2] for streams in range(1, THREADS + 1)),
+        tuple(f"int8 {streams}" for streams in range(1, THREADS + 1)),
     ),
     "enfold, torch engine": Side("torch", ("float32",)),
     "enfold, cpu engine": Side("cpu", ("float32",)),
@@ -111,8 +111,7 @@ def transformers_run(folder: str, batch: int) -> Translate:
 
 def ctranslate2_run(folder: str, setting: str) -> Translate:
     """The same with CTranslate2: a call for each length, the longest first, as many at once as the setting says."""
-    kind, streams, *backend = setting.split()
-    choose_backend(*backend or ("",))
+    kind, streams = setting.split()
     import ctranslate2
 
     model = ctranslate2.Translator(

@@ -12,6 +12,23 @@ static inline T least(T a, T b) { return a < b ? a : b; }
 template <typename T>
 static inline T most(T a, T b) { return a > b ? a : b; }
 
+// Calls body(a constant of 1 to 6): how many rows a tile has must be known to the compiler.
+template <int VALUE>
+struct Constant {
+  static constexpr int value = VALUE;
+};
+template <typename Body>
+inline void by_rows(int rows, const Body& body) {
+  switch (rows) {
+    case 6: return body(Constant<6>{});
+    case 5: return body(Constant<5>{});
+    case 4: return body(Constant<4>{});
+    case 3: return body(Constant<3>{});
+    case 2: return body(Constant<2>{});
+    default: return body(Constant<1>{});
+  }
+}
+
 // Grows, never shrinks; aligned to a cache line; not null even for no numbers, which memcpy insists on.
 template <typename T>
 class Buffer {

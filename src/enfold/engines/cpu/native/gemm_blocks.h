@@ -137,14 +137,7 @@ inline void block_tile(const BlockMatrix& w, const uint8_t* panel, const uint8_t
 
 template <int BITS, int GROUP>
 inline void block_rows(int rows, const BlockMatrix& w, const uint8_t* panel, const uint8_t* x, f32v (*sums)[2]) {
-  switch (rows) {
-    case 6: return block_tile<BITS, GROUP, 6>(w, panel, x, sums);
-    case 5: return block_tile<BITS, GROUP, 5>(w, panel, x, sums);
-    case 4: return block_tile<BITS, GROUP, 4>(w, panel, x, sums);
-    case 3: return block_tile<BITS, GROUP, 3>(w, panel, x, sums);
-    case 2: return block_tile<BITS, GROUP, 2>(w, panel, x, sums);
-    default: return block_tile<BITS, GROUP, 1>(w, panel, x, sums);
-  }
+  by_rows(rows, [&](auto count) { block_tile<BITS, GROUP, count.value>(w, panel, x, sums); });
 }
 
 inline int64_t code_bytes(const BlockMatrix& w) { return w.group * 16 * (w.bits == 4 ? 4 : 8) / 8; }

@@ -120,14 +120,7 @@ inline void byte_tile(const uint8_t* x, int64_t stride, const int8_t* panel, int
 }
 
 inline void byte_rows(int rows, const uint8_t* x, int64_t stride, const int8_t* panel, int64_t fours, i32v (*sums)[2]) {
-  switch (rows) {
-    case 6: return byte_tile<6>(x, stride, panel, fours, sums);
-    case 5: return byte_tile<5>(x, stride, panel, fours, sums);
-    case 4: return byte_tile<4>(x, stride, panel, fours, sums);
-    case 3: return byte_tile<3>(x, stride, panel, fours, sums);
-    case 2: return byte_tile<2>(x, stride, panel, fours, sums);
-    default: return byte_tile<1>(x, stride, panel, fours, sums);
-  }
+  by_rows(rows, [&](auto count) { byte_tile<count.value>(x, stride, panel, fours, sums); });
 }
 
 inline ByteRows quantize_rows(const float* x, int64_t m, const ByteMatrix& w) {
