@@ -13,7 +13,7 @@ from enfold.arch import RelativeBias, Rotary
 from enfold.cache import Kept, Reading, Store
 from enfold.engines.cpu import kernels
 from enfold.engines.cpu.leaves import Floats, Weights, make_linear_leaf
-from enfold.engines.cpu.native_module import native
+from enfold.engines.cpu.native_module import empty, native
 from enfold.packing import Packed
 from enfold.positions import depends_on_length, rotary_table
 from enfold.relative import HIDDEN, bias_rows, relative_rows
@@ -135,7 +135,7 @@ class Attend:
     def _natively(
         self, query: Floats, key: Any, value: Any, spans: Spans, key_spans: Spans, kept: Kept | None, distances: Any
     ) -> Floats:
-        out = np.empty(query.shape, np.float32)
+        out = empty(*query.shape)
         begin, count = _edges(spans)
         causal = self.causal and distances is None
         bias = distances if distances is None or distances.ndim == 4 else distances[None]

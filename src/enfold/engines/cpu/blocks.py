@@ -27,7 +27,7 @@ from enfold.engines.cpu.block_codes import (
     unpack,
 )
 from enfold.engines.cpu.kernels import ACTIVATIONS
-from enfold.engines.cpu.native_module import native
+from enfold.engines.cpu.native_module import empty, native
 from enfold.errors import CorruptFileError, InputError
 from enfold.threads import in_parallel
 
@@ -174,7 +174,7 @@ class BlockMatrix:
             raise InputError(
                 f"x, bias and gate are {', '.join(given)}; expected float32 (M, {width}), ({size},) and (M, {size})"
             )
-        out = np.empty((*rows, size), np.float32)
+        out = empty(rows[0], size)
         if not out.size:
             return out
         if native is None or self._handle is None:
@@ -211,7 +211,7 @@ class BlockMatrix:
             raise InputError(f"ids are {ids.dtype} of the shape {ids.shape}; expected int64 (T,)")
         if len(ids) and not (ids.min() >= 0 and ids.max() < self.count):
             raise InputError(f"ids are from {ids.min()} to {ids.max()}; expected 0 to {self.count - 1}")
-        out = np.empty((len(ids), self.shape[1]), np.float32)
+        out = empty(len(ids), self.shape[1])
         if native is not None and self._handle is not None:
             native.block_rows(self._handle, _behaved(ids), out)
             return out

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from enfold import leaves as kinds
 from enfold.engines.cpu import kernels
 from enfold.engines.cpu.matrices import Matrix
-from enfold.engines.cpu.native_module import native
+from enfold.engines.cpu.native_module import empty, native
 from enfold.positions import sinusoidal_table
 
 __all__ = ["Floats", "Node", "Weights", "make_linear_leaf"]
@@ -189,12 +189,12 @@ class Join:
         """Sum and norms in one pass."""
         added = [delta for delta in deltas if np.ndim(delta)]  # a bare 0 where there is nothing to add
         terms = [residual, *(np.ascontiguousarray(np.broadcast_to(delta, residual.shape)) for delta in added)]
-        outs = [np.empty_like(residual) for _ in self.norms]
+        outs = [empty(*residual.shape) for _ in self.norms]
         given = [(norm.weight, norm.bias, norm.eps, out) for norm, out in zip(self.norms, outs, strict=True)]
         if self.post:
             native.join(terms, None, given)
             return outs[0], outs[0]
-        total = np.empty_like(residual)
+        total = empty(*residual.shape)
         native.join(terms, total, given)
         return total, tuple(outs) if len(outs) > 1 else outs[0]
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from enfold.arch import Activation
 from enfold.engines.cpu import kernels
-from enfold.engines.cpu.native_module import native
+from enfold.engines.cpu.native_module import empty, native
 from enfold.errors import NumericalError
 
 __all__ = ["OUTLIERS", "ByteMatrix", "FloatMatrix", "Matrix"]
@@ -89,7 +89,7 @@ class FloatMatrix:
         """See :class:`Matrix`."""
         if native is None:
             return _finished(x @ self.weights.T, bias, activation, gate)
-        out = np.empty((len(x), len(self.weights)), np.float32)
+        out = empty(len(x), len(self.weights))
         native.gemm_float(np.require(x, np.float32, ["C", "A"]), self.weights, bias, _NUMBERS[activation], gate, out)
         return out
 
@@ -175,7 +175,7 @@ class ByteMatrix:
         """See :class:`Matrix`."""
         if native is None:
             return _finished(self._twin(x), bias, activation, gate)
-        out = np.empty((len(x), len(self.scale)), np.float32)
+        out = empty(len(x), len(self.scale))
         native.gemm_bytes(np.require(x, np.float32, ["C", "A"]), self._native, bias, _NUMBERS[activation], gate, out)
         return out
 
@@ -200,7 +200,8 @@ class ByteMatrix:
             columns = slice(16 * first, min(16 * (first + 64), len(self.scale)))
             chosen = self.panels[first : first + 64]
             weights = chosen.transpose(0, 2, 1, 3).reshape(len(chosen) * 16, -1)[: columns.stop - columns.start]
-            out[:, columns] = q @ weights[:, : self.columns].astype(np.float32).T
+            with np.errstate(invalid="ignore"):  # a row with infinity becomes NaN
+                out[:, columns] = q @ weights[:, : self.columns].astype(np.float32).T
         out *= self.scale
         out += large
         return out

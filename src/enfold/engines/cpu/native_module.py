@@ -12,10 +12,13 @@ import os
 import sys
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from enfold.errors import InputError
 from enfold.machine import available_cores
 
-__all__ = ["available", "isa", "native", "reason"]
+__all__ = ["available", "empty", "isa", "native", "reason"]
 
 
 def _load() -> tuple[Any, str | None]:
@@ -41,3 +44,14 @@ native: Any
 native, reason = _load()
 available = native is not None
 isa: str | None = native.isa() if native is not None else None
+
+_LENT_FROM = 1 << 16
+"""Numbers from which memory that was used before is worth asking for."""
+
+
+def empty(rows: int, columns: int) -> NDArray[np.float32]:
+    """An array (rows, columns) to write a result into."""
+    if native is None or rows * columns < _LENT_FROM:
+        return np.empty((rows, columns), np.float32)
+    taken: NDArray[np.float32] = native.take(rows, columns)
+    return taken

@@ -10,11 +10,13 @@
 
 #include "buffer.h"
 #include "epilogue.h"
+#include "gemm_float.h"
 #include "pool.h"
 
 namespace ENFOLD_ISA {
 
 constexpr int64_t BYTES_MC = 48;
+constexpr int64_t BYTES_AHEAD = 3072;  // asked for early: the processor itself stops at a page's end
 constexpr int APART_MOST = 24;
 constexpr float LEAST_RANGE = 1e-36f;  // what varies less is zero: its scale's inverse would be infinite
 
@@ -36,66 +38,64 @@ struct ByteRows {
 
 // How large a number must be to stand apart, so that about one in 192 does: of the largest numbers of 32 interleaved
 // parts of the row, the one with so many above it.
-inline float apart_from(const float* x, int64_t k) {
-  float peaks[32];
-  f32v tops[4]{};
-  int64_t at = 0;
-  for (; at + LANES <= k; at += LANES) tops[at / LANES % 4] = max(tops[at / LANES % 4], magnitude(load(x + at)));
-  if (at < k) tops[at / LANES % 4] = max(tops[at / LANES % 4], magnitude(load_some(x + at, static_cast<int>(k - at))));
-  std::memcpy(peaks, tops, sizeof peaks);
+inline float apart_from(f32v (&peaks)[4], int64_t k) {
   const int wanted = static_cast<int>(least<int64_t>(16, most<int64_t>(1, k / 192)));
-  float limit = 0;
-  for (int round = 0; round < wanted; round++) {
-    int best = 0;
-    for (int i = 1; i < 32; i++)
-      if (peaks[i] > peaks[best]) best = i;
-    limit = peaks[best], peaks[best] = -1;
+  for (int found = 0;;) {
+    const float limit = highest(max(max(peaks[0], peaks[1]), max(peaks[2], peaks[3])));
+    for (f32v& part : peaks) {
+      const i32v here = part == limit;
+      found += __builtin_popcount(places_where(here));
+      part = here ? all(-1.f) : part;
+    }
+    if (found >= wanted) return limit;
   }
-  return limit;
 }
 
-// Takes the numbers that stand apart out of a row, in order; returns how many they are.
-inline int take_apart(float* x, int64_t k, float limit, Apart* apart) {
-  int count = 0;
-  for (int64_t at = 0; at < k; at += LANES) {
-    const int here = static_cast<int>(least<int64_t>(LANES, k - at));
-    const f32v value = here == LANES ? load(x + at) : load_some(x + at, here);
-    if (highest(magnitude(value)) < limit) continue;
-    for (int i = 0; i < here && count < APART_MOST; i++)
-      if (magnitude(value)[i] >= limit) apart[count++] = {static_cast<int32_t>(at + i), value[i]}, x[at + i] = 0;
-  }
-  return count;
+// One row's `k` numbers in their order, eight at a time; the last may be fewer: body(place, count, numbers).
+template <typename Body>
+inline void by_eights(const float* x, int64_t k, const Body& body) {
+  int64_t at = 0;
+  for (; at + LANES <= k; at += LANES) body(at, LANES, load(x + at));
+  if (at < k) body(at, static_cast<int>(k - at), load_some(x + at, static_cast<int>(k - at)));
 }
 
 inline void quantize_row(float* x, const ByteMatrix& w, const ByteRows& rows, int64_t row) {
   const int64_t k = w.k;
   uint8_t* q = rows.q + row * rows.depth;
-  f32v bad{};  // becomes NaN with NaN or infinity
-  int64_t at = 0;
-  for (; at + LANES <= k; at += LANES) bad += load(x + at) - load(x + at);
-  for (; at < k; at++) bad[0] += x[at] - x[at];
+  float wrong = 0;  // becomes NaN with NaN or infinity
   for (int64_t i = 0; i < w.outliers; i++) {
-    rows.columns[row * w.outliers + i] = x[w.places[i]];
-    x[w.places[i]] = 0;
+    const float value = x[w.places[i]];
+    rows.columns[row * w.outliers + i] = value, x[w.places[i]] = 0, wrong += value - value;
   }
-  const float wrong = sum(bad), limit = wrong == 0 ? apart_from(x, k) : 0.f;
-  rows.some[row] = limit > 0 ? take_apart(x, k, limit, rows.apart + row * APART_MOST) : 0;
+  f32v bad{}, peaks[4]{};
+  by_eights(x, k, [&](int64_t at, int, f32v value) {
+    f32v& peak = peaks[at / LANES % 4];
+    peak = max(peak, magnitude(value)), bad += value - value;
+  });
+  wrong += sum(bad);
+  const float limit = wrong == 0 ? apart_from(peaks, k) : 0.f;
+  Apart* apart = rows.apart + row * APART_MOST;
+  int some = 0;
   f32v top{}, bottom{};  // zero is always among the values
-  for (at = 0; at + LANES <= k; at += LANES) top = max(top, load(x + at)), bottom = min(bottom, load(x + at));
-  if (at < k) {
-    const f32v value = load_some(x + at, static_cast<int>(k - at));
+  by_eights(x, k, [&](int64_t at, int, f32v value) {
+    if (limit > 0)
+      for (unsigned large = places_where(magnitude(value) >= limit); large && some < APART_MOST; large &= large - 1) {
+        const int i = __builtin_ctz(large);
+        apart[some++] = {static_cast<int32_t>(at + i), value[i]}, x[at + i] = 0, value[i] = 0;
+      }
     top = max(top, value), bottom = min(bottom, value);
-  }
+  });
+  rows.some[row] = some;
   const float low = lowest(bottom), range = highest(top) - low;
   const float inverse = range > LEAST_RANGE && wrong == 0 ? 127.f / range : 0.f;
   const float origin = __builtin_nearbyintf(-low * inverse);
   rows.scale[row] = range / 127.f + wrong;  // every output of a bad row is NaN
   rows.zero[row] = origin;
-  for (at = 0; at + LANES <= k; at += LANES) {
-    i32v value = to_int(load(x + at) * inverse + (origin + 0.5f));
-    value = value < 0 ? all_i(0) : value > 127 ? all_i(127) : value;
-    store_fours(q + at, q + at + 4, value);
-  }
+  const auto code = [&](f32v value) { return to_int(value * inverse + (origin + 0.5f)); };
+  int64_t at = 0;
+  for (; at + 4 * LANES <= k; at += 4 * LANES)
+    store_bytes(q + at, code(load(x + at)), code(load(x + at + LANES)), code(load(x + at + 2 * LANES)),
+                code(load(x + at + 3 * LANES)));
   for (; at < rows.depth; at++) {
     const float value = at < k ? x[at] * inverse + (origin + 0.5f) : 0.f;
     q[at] = static_cast<uint8_t>(least(127.f, most(0.f, value)));
@@ -106,6 +106,7 @@ template <int ROWS>
 inline void byte_tile(const uint8_t* x, int64_t stride, const int8_t* panel, int64_t fours, i32v (*sums)[2]) {
   i32v low[ROWS] = {}, high[ROWS] = {};
   for (int64_t k = 0; k < fours; k++) {
+    __builtin_prefetch(panel + k * 64 + BYTES_AHEAD);
     const i32v a = load_bytes(panel + k * 64), b = load_bytes(panel + k * 64 + 32);
 #pragma GCC unroll 6
     for (int i = 0; i < ROWS; i++) {
@@ -174,28 +175,30 @@ inline void gemm_bytes(const float* x, int64_t m, const ByteMatrix& w, const Fin
         std::memcpy(&whole, w.sum + column + half * LANES, count * sizeof(int32_t));
         sum[half] = to_float(whole);
       }
+      const float* apart = w.apart + column;  // (outliers, 16), rows `apart_stride` apart
+      int64_t apart_stride = w.n;
+      if (valid < 16) {
+        static thread_local Buffer<float> memory;
+        float* copy = memory.of(w.outliers * 16);
+        std::memset(copy, 0, w.outliers * 16 * sizeof(float));
+        for (int64_t o = 0; o < w.outliers; o++) std::memcpy(copy + o * 16, apart + o * w.n, valid * sizeof(float));
+        apart = copy, apart_stride = 16;
+      }
       for (int64_t row = begin; row < last; row += 6) {
         const int count = static_cast<int>(least<int64_t>(6, last - row));
         i32v sums[6][2];
         byte_rows(count, quantized.q + row * quantized.depth, quantized.depth, w.panels + panel * fours * 64,
                   fours, sums);
+        f32v exact[6][2] = {};
+        if (w.outliers)
+          float_rows<2>(count, quantized.columns + row * w.outliers, w.outliers, apart, apart_stride, w.outliers, exact);
         for (int i = 0; i < count; i++) {
           const float step = quantized.scale[row + i], zero = quantized.zero[row + i];
           f32v low = (to_float(sums[i][0]) - zero * sum[0]) * step;
           f32v high = (to_float(sums[i][1]) - zero * sum[1]) * step;
           add_apart(quantized.apart + (row + i) * APART_MOST, quantized.some[row + i], w.panels + panel * fours * 64, low,
                     high);
-          low *= scale[0], high *= scale[1];
-          const float* large = quantized.columns + (row + i) * w.outliers;
-          for (int64_t o = 0; o < w.outliers; o++) {
-            const float* weights = w.apart + o * w.n + column;
-            if (valid == 16) {
-              low += large[o] * load(weights), high += large[o] * load(weights + LANES);
-            } else {
-              low += large[o] * load_some(weights, least(LANES, valid));
-              if (valid > LANES) high += large[o] * load_some(weights + LANES, valid - LANES);
-            }
-          }
+          low = low * scale[0] + exact[i][0], high = high * scale[1] + exact[i][1];
           write(finish, row + i, column, valid, low, high);
         }
       }

@@ -4,6 +4,7 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <string>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "bindings.h"
+#include "lent.h"
 #include "pool.h"
 
 namespace nb = nanobind;
@@ -158,18 +160,30 @@ void keep(const Rows<const float>& key, const Rows<const float>& value, const Ou
   const int64_t key_stride = stride_of(key), value_stride = stride_of(value), sequences = begin.shape(0);
   expect(count.shape(0) == begin.shape(0) && rows.shape(0) == begin.shape(0) && pasts.shape(0) == begin.shape(0),
          "begin, count, rows and pasts must be of one length");
+  struct Piece {
+    int64_t first, some, to;
+  };
+  std::vector<Piece> pieces;  // copied, as places of bytes are
   for (int64_t i = 0; i < sequences; i++) {
     const int64_t first = begin.data()[i], some = count.data()[i], row = rows.data()[i], past = pasts.data()[i];
     expect(first >= 0 && some >= 0 && first <= tokens && some <= tokens - first, "keys beyond the end");
     expect(row >= 0 && row < static_cast<int64_t>(keys.shape(0)), "a row beyond the end");
     expect(past >= 0 && past <= capacity && some <= capacity - past, "no room for the keys");
-    for (int64_t token = 0; token < some; token++)
-      for (int64_t head = 0; head < kv_heads; head++) {
-        const int64_t to = ((row * kv_heads + head) * capacity + past + token) * size;
-        std::memcpy(keys.data() + to, key.data() + (first + token) * key_stride + head * size, size * sizeof(float));
-        std::memcpy(values.data() + to, value.data() + (first + token) * value_stride + head * size, size * sizeof(float));
-      }
+    pieces.push_back({first, some, (row * kv_heads * capacity + past) * size});
   }
+  nb::gil_scoped_release unlocked;
+  const int64_t average = tokens / std::max<int64_t>(1, sequences) * size;
+  parallel_range(sequences * kv_heads, 16384 / std::max<int64_t>(1, average), [&](int64_t from, int64_t until) {
+    for (int64_t line = from; line < until; line++) {
+      const auto [first, some, place] = pieces[line / kv_heads];
+      const int64_t head = line % kv_heads, to = place + head * capacity * size;
+      const float *k = key.data() + first * key_stride + head * size, *v = value.data() + first * value_stride + head * size;
+      for (int64_t token = 0; token < some; token++) {
+        std::memcpy(keys.data() + to + token * size, k + token * key_stride, size * sizeof(float));
+        std::memcpy(values.data() + to + token * size, v + token * value_stride, size * sizeof(float));
+      }
+    }
+  });
 }
 
 void rotate(Rows<float> x, int64_t size, const Matrix& cosines, const Matrix& sines) {
@@ -180,6 +194,15 @@ void rotate(Rows<float> x, int64_t size, const Matrix& cosines, const Matrix& si
   const int64_t stride = stride_of(x);
   nb::gil_scoped_release unlocked;
   kernels().rotate(x.data(), x.shape(0), stride, x.shape(1) / size, size, cosines.data(), sines.data(), turned);
+}
+
+// An array (M, N) that nothing is written to yet.
+nb::ndarray<nb::numpy, float, nb::ndim<2>> take(int64_t m, int64_t n) {
+  expect(m >= 0 && n >= 0, "negative shape");
+  const int64_t bytes = times(times(m, n), sizeof(float));
+  auto* memory = new Lent(bytes);
+  const nb::capsule owner(memory, [](void* lent) noexcept { delete static_cast<Lent*>(lent); });
+  return {static_cast<float*>(memory->data()), {static_cast<std::size_t>(m), static_cast<std::size_t>(n)}, owner};
 }
 
 using Norm = std::tuple<Vector, std::optional<Vector>, float, OutMatrix>;
@@ -222,6 +245,7 @@ NB_MODULE(_native, module) {
   module.def("gemm_bytes", &gemm_bytes);
   module.def("attend_packed", &attend_packed);
   module.def("attend_stored", &attend_stored);
+  module.def("take", &take);
   module.def("keep", &keep);
   module.def("rotate", &rotate);
   module.def("join", &join);

@@ -91,11 +91,7 @@ inline float highest(f32v a) {
   return a[0] > a[1] ? a[0] : a[1];
 }
 
-inline float lowest(f32v a) {
-  float s = a[0];
-  for (int i = 1; i < LANES; i++) s = a[i] < s ? a[i] : s;
-  return s;
-}
+inline float lowest(f32v a) { return -highest(-a); }
 
 // sum += products of four unsigned bytes (up to 127) and four signed ones, in each of eight places
 inline i32v dot_bytes(i32v sum, i32v unsigned_bytes, i32v signed_bytes) {
@@ -182,6 +178,33 @@ inline void store_fours(void* first, void* second, i32v value) {
   const int32_t low = fours[0], high = fours[4];
   std::memcpy(first, &low, 4);
   std::memcpy(second, &high, 4);
+}
+
+// 32 numbers as bytes of 0 to 127, those beyond as the nearest of them
+inline void store_bytes(void* to, i32v a, i32v b, i32v c, i32v d) {
+#ifdef __AVX2__
+  const __m256i low = _mm256_packs_epi32((__m256i)a, (__m256i)b), high = _mm256_packs_epi32((__m256i)c, (__m256i)d);
+  const __m256i bytes = _mm256_min_epu8(_mm256_packus_epi16(low, high), _mm256_set1_epi8(127));
+  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+  _mm256_storeu_si256(static_cast<__m256i*>(to), _mm256_permutevar8x32_epi32(bytes, order));
+#else
+  const i32v parts[4] = {a, b, c, d};
+  for (int part = 0; part < 4; part++) {
+    const i32v value = parts[part] < 0 ? all_i(0) : parts[part] > 127 ? all_i(127) : parts[part];
+    store_fours(static_cast<uint8_t*>(to) + part * 8, static_cast<uint8_t*>(to) + part * 8 + 4, value);
+  }
+#endif
+}
+
+// a bit for each place where a comparison holds, the first one's lowest
+inline unsigned places_where(i32v holds) {
+#ifdef __AVX2__
+  return static_cast<unsigned>(_mm256_movemask_ps((__m256)holds));
+#else
+  unsigned bits = 0;
+  for (int i = 0; i < LANES; i++) bits |= holds[i] ? 1u << i : 0u;
+  return bits;
+#endif
 }
 
 // half-precision numbers, eight of them
