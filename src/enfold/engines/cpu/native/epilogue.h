@@ -1,32 +1,47 @@
 // A tile of a matrix product is finished and written.
 #pragma once
 
+#include "buffer.h"
 #include "kernels.h"
 #include "maths.h"
 
 namespace ENFOLD_ISA {
 
-// Sixteen columns of a row from `column` on, of which `valid` exist.
-inline void write(const Finish& finish, int64_t row, int64_t column, int valid, f32v low, f32v high) {
-  float* at = finish.out + row * finish.stride + column;
-  const float* gate = finish.gate ? finish.gate + row * finish.stride + column : nullptr;
-  if (valid >= 2 * LANES) {
-    if (finish.bias) low += load(finish.bias + column), high += load(finish.bias + column + LANES);
-    if (finish.activation != Activation::none)
-      low = activate(finish.activation, low), high = activate(finish.activation, high);
-    if (gate) low *= load(gate), high *= load(gate + LANES);
-    store(at, low);
-    store(at + LANES, high);
-    return;
+// Each of several vectors through an activation. The loop is inside the choice, so that their long chains overlap.
+inline void activate(Activation kind, f32v* x, int count) {
+  const auto each = [&](auto function) {
+    for (int i = 0; i < count; i++) x[i] = function(x[i]);
+  };
+  switch (kind) {
+    case Activation::gelu: return each(gelu);
+    case Activation::gelu_tanh: return each(gelu_tanh);
+    case Activation::relu: return each([](f32v x) { return max(all(0.f), x); });
+    case Activation::silu: return each(silu);
+    case Activation::tanh: return each(tanh);
+    default: return;
   }
-  for (int done = 0; done < valid; done += LANES) {
-    const int count = valid - done < LANES ? valid - done : LANES;
-    f32v value = done ? high : low;
-    if (finish.bias) value += load_some(finish.bias + column + done, count);
-    value = activate(finish.activation, value);
-    if (gate) value *= load_some(gate + done, count);
-    store_some(at + done, value, count);
-  }
+}
+
+// Sixteen columns of `rows` rows from `row` and `column` on, of which `valid` columns exist. `sums` are used up.
+inline void write(const Finish& finish, int64_t row, int rows, int64_t column, int valid, f32v (*sums)[2]) {
+  const int halves = valid > LANES ? 2 : 1;
+  if (finish.bias)
+    for (int half = 0; half < halves; half++) {
+      const int count = least(LANES, valid - half * LANES);
+      const float* at = finish.bias + column + half * LANES;
+      const f32v bias = count == LANES ? load(at) : load_some(at, count);
+      for (int i = 0; i < rows; i++) sums[i][half] += bias;
+    }
+  activate(finish.activation, sums[0], 2 * rows);
+  for (int i = 0; i < rows; i++)
+    for (int half = 0; half < halves; half++) {
+      const int count = least(LANES, valid - half * LANES);
+      const int64_t at = (row + i) * finish.stride + column + half * LANES;
+      f32v value = sums[i][half];
+      if (finish.gate) value *= count == LANES ? load(finish.gate + at) : load_some(finish.gate + at, count);
+      if (count == LANES) store(finish.out + at, value);
+      else store_some(finish.out + at, value, count);
+    }
 }
 
 }  // namespace ENFOLD_ISA

@@ -164,7 +164,7 @@ inline void gemm_blocks_of(const float* x, int64_t m, const BlockMatrix& w, cons
         const uint8_t* tile = tiles + row * groups * x_group_bytes<GROUP>(1);
         f32v sums[BLOCKS_TILE][2];
         block_rows<BITS, GROUP>(count, w, w.panels + panel * panel_bytes, tile, sums);
-        for (int i = 0; i < count; i++) write(finish, row + i, column, valid, sums[i][0], sums[i][1]);
+        write(finish, row, count, column, valid, sums);
       }
     }
   });

@@ -15,14 +15,14 @@
 
 namespace ENFOLD_ISA {
 
-constexpr int64_t BYTES_MC = 48;
+constexpr int64_t BYTES_TILE = 6, BYTES_MC = 48;
 constexpr int64_t BYTES_AHEAD = 3072;  // asked for early: the processor itself stops at a page's end
 constexpr int APART_MOST = 24;
 constexpr float LEAST_RANGE = 1e-36f;  // what varies less is zero: its scale's inverse would be infinite
 
-// A number of x that is no byte.
+// A number of x that is no byte, and which row of a tile it is in.
 struct Apart {
-  int32_t column;
+  int32_t column, row;
   float value;
 };
 
@@ -31,9 +31,9 @@ struct ByteRows {
   int64_t depth;  // K rounded up to a multiple of four
   uint8_t* q;     // (M, depth)
   float *scale, *zero;
-  Apart* apart;    // (M, APART_MOST), of which
-  int32_t* some;   // (M) are there
   float* columns;  // (M, outliers) those that are always large
+  Apart* apart;    // (tiles, BYTES_TILE · APART_MOST), of which
+  int32_t* some;   // (tiles) are there
 };
 
 // How large a number must be to stand apart, so that about one in 192 does: of the largest numbers of 32 interleaved
@@ -74,18 +74,20 @@ inline void quantize_row(float* x, const ByteMatrix& w, const ByteRows& rows, in
   });
   wrong += sum(bad);
   const float limit = wrong == 0 ? apart_from(peaks, k) : 0.f;
-  Apart* apart = rows.apart + row * APART_MOST;
-  int some = 0;
+  const int64_t tile = row / BYTES_TILE;
+  Apart* apart = rows.apart + tile * BYTES_TILE * APART_MOST + rows.some[tile];
+  int32_t some = 0;
   f32v top{}, bottom{};  // zero is always among the values
   by_eights(x, k, [&](int64_t at, int, f32v value) {
     if (limit > 0)
       for (unsigned large = places_where(magnitude(value) >= limit); large && some < APART_MOST; large &= large - 1) {
         const int i = __builtin_ctz(large);
-        apart[some++] = {static_cast<int32_t>(at + i), value[i]}, x[at + i] = 0, value[i] = 0;
+        apart[some++] = {static_cast<int32_t>(at + i), static_cast<int32_t>(row % BYTES_TILE), value[i]};
+        x[at + i] = 0, value[i] = 0;
       }
     top = max(top, value), bottom = min(bottom, value);
   });
-  rows.some[row] = some;
+  rows.some[tile] += some;
   const float low = lowest(bottom), range = highest(top) - low;
   const float inverse = range > LEAST_RANGE && wrong == 0 ? 127.f / range : 0.f;
   const float origin = __builtin_nearbyintf(-low * inverse);
@@ -129,28 +131,33 @@ inline ByteRows quantize_rows(const float* x, int64_t m, const ByteMatrix& w) {
   static thread_local Buffer<float> numbers;
   static thread_local Buffer<Apart> apart;
   static thread_local Buffer<int32_t> some;
-  const int64_t k = w.k, depth = (k + 3) / 4 * 4;
+  const int64_t k = w.k, depth = (k + 3) / 4 * 4, tiles = (m + BYTES_TILE - 1) / BYTES_TILE;
   float* all_numbers = numbers.of((2 + w.outliers) * m);
-  const ByteRows rows{depth, bytes.of(m * depth), all_numbers, all_numbers + m, apart.of(m * APART_MOST), some.of(m),
-                      all_numbers + 2 * m};
-  parallel_range(m, most<int64_t>(1, 16384 / most<int64_t>(1, k)), [&](int64_t first, int64_t last) {
+  const ByteRows rows{depth, bytes.of(m * depth), all_numbers, all_numbers + m, all_numbers + 2 * m,
+                      apart.of(tiles * BYTES_TILE * APART_MOST), some.of(tiles)};
+  parallel_range(tiles, most<int64_t>(1, 16384 / most<int64_t>(1, k * BYTES_TILE)), [&](int64_t first, int64_t last) {
     static thread_local Buffer<float> memory;
     float* copy = memory.of(k);
-    for (int64_t row = first; row < last; row++) {
-      std::memcpy(copy, x + row * k, k * sizeof(float));
-      quantize_row(copy, w, rows, row);
+    for (int64_t tile = first; tile < last; tile++) {
+      rows.some[tile] = 0;
+      for (int64_t row = tile * BYTES_TILE; row < least(m, (tile + 1) * BYTES_TILE); row++) {
+        std::memcpy(copy, x + row * k, k * sizeof(float));
+        quantize_row(copy, w, rows, row);
+      }
     }
   });
   return rows;
 }
 
-// The products of what stands apart, with bytes of a panel.
-inline void add_apart(const Apart* apart, int count, const int8_t* panel, f32v& low, f32v& high) {
-  for (int i = 0; i < count; i++) {
-    const int8_t* four = panel + apart[i].column / 4 * 64;
-    const int shift = 24 - 8 * (apart[i].column % 4);
-    low += apart[i].value * to_float((load_bytes(four) << shift) >> 24);
-    high += apart[i].value * to_float((load_bytes(four + 32) << shift) >> 24);
+// sums += the products of what stands apart in a tile, with bytes of a panel.
+inline void add_apart(const ByteRows& rows, int64_t tile, const int8_t* panel, f32v (*sums)[2]) {
+  const Apart* apart = rows.apart + tile * BYTES_TILE * APART_MOST;
+  for (int i = 0; i < rows.some[tile]; i++) {
+    const auto [column, row, value] = apart[i];
+    const int8_t* four = panel + column / 4 * 64;
+    const int shift = 24 - 8 * (column % 4);
+    sums[row][0] += value * to_float((load_bytes(four) << shift) >> 24);
+    sums[row][1] += value * to_float((load_bytes(four + 32) << shift) >> 24);
   }
 }
 
@@ -184,23 +191,21 @@ inline void gemm_bytes(const float* x, int64_t m, const ByteMatrix& w, const Fin
         for (int64_t o = 0; o < w.outliers; o++) std::memcpy(copy + o * 16, apart + o * w.n, valid * sizeof(float));
         apart = copy, apart_stride = 16;
       }
-      for (int64_t row = begin; row < last; row += 6) {
-        const int count = static_cast<int>(least<int64_t>(6, last - row));
-        i32v sums[6][2];
-        byte_rows(count, quantized.q + row * quantized.depth, quantized.depth, w.panels + panel * fours * 64,
-                  fours, sums);
-        f32v exact[6][2] = {};
+      const int8_t* weights = w.panels + panel * fours * 64;
+      for (int64_t row = begin; row < last; row += BYTES_TILE) {
+        const int count = static_cast<int>(least(BYTES_TILE, last - row));
+        i32v whole[BYTES_TILE][2];
+        byte_rows(count, quantized.q + row * quantized.depth, quantized.depth, weights, fours, whole);
+        f32v large[BYTES_TILE][2]{}, sums[BYTES_TILE][2]{};
+        add_apart(quantized, row / BYTES_TILE, weights, large);
         if (w.outliers)
-          float_rows<2>(count, quantized.columns + row * w.outliers, w.outliers, apart, apart_stride, w.outliers, exact);
+          float_rows<2>(count, quantized.columns + row * w.outliers, w.outliers, apart, apart_stride, w.outliers, sums);
         for (int i = 0; i < count; i++) {
           const float step = quantized.scale[row + i], zero = quantized.zero[row + i];
-          f32v low = (to_float(sums[i][0]) - zero * sum[0]) * step;
-          f32v high = (to_float(sums[i][1]) - zero * sum[1]) * step;
-          add_apart(quantized.apart + (row + i) * APART_MOST, quantized.some[row + i], w.panels + panel * fours * 64, low,
-                    high);
-          low = low * scale[0] + exact[i][0], high = high * scale[1] + exact[i][1];
-          write(finish, row + i, column, valid, low, high);
+          for (int half = 0; half < 2; half++)
+            sums[i][half] += ((to_float(whole[i][half]) - zero * sum[half]) * step + large[i][half]) * scale[half];
         }
+        write(finish, row, count, column, valid, sums);
       }
     }
   });

@@ -116,9 +116,9 @@ inline void gemm_few(const float* x, int64_t m, int64_t k, const float* w, int64
       const int valid = static_cast<int>(least<int64_t>(16, n - column));
       for (int64_t row = 0; row < m; row += 3) {
         const int rows = static_cast<int>(least<int64_t>(3, m - row));
-        float found[3][16] = {};
-        few_dots(rows, x + row * k, k, w + column * k, k, valid, k, found[0], 16);
-        for (int i = 0; i < rows; i++) write(finish, row + i, column, valid, load(found[i]), load(found[i] + LANES));
+        f32v found[3][2] = {};
+        few_dots(rows, x + row * k, k, w + column * k, k, valid, k, reinterpret_cast<float*>(found), 16);
+        write(finish, row, rows, column, valid, found);
       }
     }
   });
@@ -186,11 +186,13 @@ inline void multiply_strip(const float* w, int rows, const FloatPanels& x, int64
 inline void write_panel(const Finish& finish, int64_t row, int64_t rows, int64_t column, int valid, const float* sums,
                         int width) {
   for (int first = 0; first < width; first += LANES) {
-    f32v low[LANES], high[LANES];
+    f32v low[LANES], high[LANES], lines[LANES][2];
     for (int i = 0; i < LANES; i++)
       low[i] = load(sums + i * width + first), high[i] = load(sums + (i + LANES) * width + first);
     transpose(low), transpose(high);
-    for (int i = 0; i < LANES && first + i < rows; i++) write(finish, row + first + i, column, valid, low[i], high[i]);
+    for (int i = 0; i < LANES; i++) lines[i][0] = low[i], lines[i][1] = high[i];
+    const int some = static_cast<int>(least<int64_t>(LANES, rows - first));
+    if (some > 0) write(finish, row + first, some, column, valid, lines);
   }
 }
 
