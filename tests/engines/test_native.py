@@ -204,8 +204,8 @@ MEMORY = """
 import resource, numpy as np
 from enfold.engines.cpu.native_module import native
 from tests.engines.test_native import byte_matrix, floats
-x, out = np.ones((1 << 16, 512), np.float32), np.empty((1 << 16, 16), np.float32)
-matrix = native.Bytes(*byte_matrix(16, 512))
+x, out = np.ones((40, 1 << 20), np.float32), np.empty((40, 16), np.float32)
+matrix = native.Bytes(*byte_matrix(16, 1 << 20))
 held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (held + (8 << 20), held + (8 << 20)))
 try:

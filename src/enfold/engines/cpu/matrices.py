@@ -35,7 +35,7 @@ Floats = NDArray[np.float32]
 _NUMBERS: dict[Activation | None, int] = {name: number for number, name in enumerate((None, *kernels.ACTIVATIONS))}
 OUTLIERS = 8
 """Columns that stand apart."""
-_APART_MOST = 24
+_APART_MOST = 32
 _LEAST_RANGE = np.float32(1e-36)
 """What varies less is zero: its scale's inverse would be infinite."""
 _QUANTIZED = 1 << 20
