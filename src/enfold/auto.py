@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from enfold.blueprint import Blueprint
 from enfold.checkpoint.files import gguf_file, read_json
+from enfold.checkpoint.packed import quantization_of
 from enfold.checkpoint.sources import resolve
 from enfold.config import Config
 from enfold.errors import ConfigError, InputError, MissingDependencyError, SourceError
@@ -100,6 +101,9 @@ def load_model(
     _check_engine(engine)
     folder = resolve(source, want="model", **where)
     config = config or read_config(folder)
+    quantization = quantization_of(config)
+    if quantization and engine != "cpu":
+        raise InputError(f"{source} holds matrices in {quantization}, which the CPU engine has: add engine='cpu'")
     if expected_type and config.model_type != expected_type:
         raise ConfigError(
             f"{source} is a {config.model_type} model, and this class is for {expected_type}: "
@@ -109,7 +113,7 @@ def load_model(
     loaded = blueprint.load(folder, new_head)
     made = _model_class(engine)
     if engine == "cpu":
-        return made(blueprint, loaded, folder, _compute_type(dtype, loaded))
+        return made(blueprint, loaded, folder, _compute_type(dtype, loaded, quantization))
     return _cast(made(blueprint, loaded, folder), loaded.dtype if dtype == "auto" else dtype)
 
 
@@ -139,12 +143,22 @@ def _model_class(engine: Engine) -> Callable[..., PreTrainedModel]:
     return CpuModel
 
 
-def _compute_type(dtype: str, loaded: Loaded) -> Compute:
+def _compute_type(dtype: str, loaded: Loaded, quantization: str | None) -> Compute:
     """How the CPU engine computes with a checkpoint.
 
     Raises:
-        InputError: for another ``dtype`` than this engine has.
+        InputError: for another ``dtype`` than this engine has, or than a quantized checkpoint was saved with.
+        ConfigError: the configuration tells of no such quantization as the weights have.
     """
+    if bool(loaded.packed) != bool(quantization) or quantization not in (None, "int8", "int4", "blocks"):
+        raise ConfigError(
+            f"config.json tells of the quantization {quantization}, and the weights hold "
+            f"{len(loaded.packed) or 'no'} quantized matrices: were they saved together?"
+        )
+    if quantization:
+        if dtype not in ("auto", "float32", quantization):
+            raise InputError(f"dtype is {dtype!r}, and this checkpoint holds {quantization}: leave dtype out")
+        return quantization  # type: ignore[return-value]
     match dtype:
         case "auto" | "float16" | "bfloat16":
             return "float32"  # whatever is stored so is computed in float32

@@ -34,6 +34,7 @@ _COMMON: Mapping[str, Any] = {
     "is_encoder_decoder": False,
     "add_cross_attention": False,
     UNTRAINED_KEY: None,
+    "quantization_config": None,
 }
 """Keys that every family has, with their defaults."""
 

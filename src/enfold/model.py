@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from enfold.cache import Cache, Turn
 from enfold.checkpoint.arrange import assemble_stored
 from enfold.checkpoint.load import Loaded
 from enfold.checkpoint.names import checkpoint_names, duplicate_names, locate
+from enfold.checkpoint.packed import METHOD, PackedMatrices, stored_names
 from enfold.checkpoint.tensors import TensorView, narrow
 from enfold.config import UNTRAINED_KEY, Config
 from enfold.errors import CheckpointError, InputError, UntrainedHeadError
@@ -294,6 +295,8 @@ class PreTrainedModel(GenerationMixin):
 
         A model that writes text brings its generation_config.json along.
 
+        A model that the CPU engine holds in int8, int4 or blocks is saved so, for this engine alone.
+
         Args:
             folder: made where it is missing.
             max_shard_size: bytes, or a text such as ``"2GB"``; a larger model is written in shards with an index.
@@ -313,8 +316,13 @@ class PreTrainedModel(GenerationMixin):
                 f"{', '.join(unknown)}. Save them from model.state_dict(), or keep them in a module of their own"
             )
         kept: Any = self._lossless_dtype() if dtype == "stored" else dtype
-        tensors = {name: (array, kept) for name, array in self._stored_tensors()}
+        compute, packed, without = self._packed_matrices()
+        tensors = {name: (array, kept) for name, array in self._stored_tensors(without)}
+        tensors |= {name: (array, array.dtype.name) for name, array in stored_names(packed).items()}
         config = self.config.updated(architectures=[self.blueprint.class_name], dtype=kept)
+        if packed or "quantization_config" in config:
+            quantization = {"quant_method": METHOD, "compute": compute} if packed else None
+            config = config.updated(quantization_config=quantization)
         config = config.updated(**{UNTRAINED_KEY: list(self.untrained) or None})
         config = config.updated(torch_dtype=None) if "torch_dtype" in config else config
         with atomic_folder(folder, replaces=("model*.safetensors", "model.safetensors.index.json")) as aside:
@@ -323,11 +331,15 @@ class PreTrainedModel(GenerationMixin):
             if self.kind in ("causal-lm", "seq2seq-lm"):
                 self.generation_config.save_pretrained(aside)
 
-    def _stored_tensors(self) -> Iterator[tuple[str, NDArray[Any]]]:
-        """Checkpoint names and arrays, arranged as files have them."""
+    def _packed_matrices(self) -> tuple[str, PackedMatrices, Collection[str]]:
+        """How the model computes, the matrices to be saved in that form, and the tensors that aren't needed besides."""
+        return "float32", {}, ()
+
+    def _stored_tensors(self, without: Collection[str] = ()) -> Iterator[tuple[str, NDArray[Any]]]:
+        """Checkpoint names and arrays, arranged as files have them, but for those ``without``, by our names."""
         family, head = self.blueprint.family, self.head
         owned = tensor_shapes(self.blueprint.leaves)
-        kept = [name for name in owned if name.rpartition(".")[0] not in head.omits]
+        kept = [name for name in owned if name.rpartition(".")[0] not in head.omits and name not in without]
         groups: dict[str, dict[int, str]] = {}
         places = locate(family, head, kept)
         for ours, place in places.items():
@@ -336,7 +348,8 @@ class PreTrainedModel(GenerationMixin):
             arrays = {part: self.tensor(ours) for part, ours in parts.items()}
             yield self._prefixed(theirs), assemble_stored(arrays, places[parts[0]], self.arch.num_heads)
         for theirs, ours in duplicate_names(family, head, owned).items():
-            yield self._prefixed(theirs), self.tensor(ours)
+            if ours not in without:
+                yield self._prefixed(theirs), self.tensor(ours)
 
     def unknown_parameters(self) -> list[str]:
         """Parameters that were added to the model and are not in its layout."""

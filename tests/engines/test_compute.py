@@ -34,14 +34,6 @@ def test_a_copy_computes_as_the_model_does() -> None:
     np.testing.assert_array_equal(again(input_ids=ids).last_hidden_state, model(input_ids=ids).last_hidden_state)
 
 
-def test_what_is_saved_are_the_weights_before_rounding(tmp_path: object) -> None:
-    model = enfold.AutoModel.from_pretrained(minilm(), engine="cpu", dtype="int8")
-    model.save_pretrained(tmp_path)
-    again = enfold.AutoModel.from_pretrained(tmp_path, engine="cpu")
-    name = "layers.0.attention.query.weight"
-    np.testing.assert_array_equal(again.tensor(name), model.tensor(name))
-
-
 @pytest.mark.parametrize(
     ("dtype", "engine", "message"),
     [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from enfold.checkpoint.arrange import stored_shape, take
 from enfold.checkpoint.files import Weights, open_weights
 from enfold.checkpoint.names import alternative_names, canonical, is_known, locate
+from enfold.checkpoint.packed import PackedMatrices, is_packed, read_packed
 from enfold.checkpoint.tensors import TensorView
 from enfold.config import UNTRAINED_KEY, Config
 from enfold.errors import TensorMismatchError
@@ -70,6 +71,7 @@ class Loaded:
         untrained: names of tensors that the checkpoint has, but remembers as never trained.
         left_out: stored names that belong to other heads or are buffers.
         dtype: the type most tensors are stored in.
+        packed: matrices that are stored as an engine computes with them.
     """
 
     tensors: Tensors
@@ -77,6 +79,7 @@ class Loaded:
     untrained: frozenset[str]
     left_out: tuple[str, ...]
     dtype: str
+    packed: PackedMatrices = field(default_factory=dict)
 
 
 def load_tensors(
@@ -109,7 +112,10 @@ def load_tensors(
         CorruptFileError: the files can't be read.
     """
     weights = open_weights(folder)
-    stored = {canonical(family, name): name for name in weights}
+    packed = read_packed(weights)
+    held = {name for names in packed for name in names}
+    plain = [name for name in weights if not is_packed(name)]
+    stored = {canonical(family, name): name for name in plain}
     places = locate(family, head, shapes)
     wanted = {ours: place.name.removeprefix("@") for ours, place in places.items()}
     in_base = {ours for ours, place in places.items() if place.name.startswith("@")}
@@ -124,11 +130,11 @@ def load_tensors(
         for ours, theirs in wanted.items()
         if theirs in stored and not _within(ours, replaced)
     }
-    fresh = tuple(ours for ours in wanted if ours not in found and ours not in computed)
+    fresh = tuple(ours for ours in wanted if ours not in found and ours not in held and ours not in computed)
     expected = {ours: stored_shape(places[ours], shape) for ours, shape in shapes.items()}
     used = {*wanted.values()}
     left_out = [name for key, name in stored.items() if key not in used]
-    twice = [name for name in weights if stored[canonical(family, name)] != name]
+    twice = [name for name in plain if stored[canonical(family, name)] != name]
     problems = [
         *(f"twice       {name}, and {stored[canonical(family, name)]}" for name in twice),
         *_missing(fresh, found, wanted, new_head),
@@ -148,6 +154,7 @@ def load_tensors(
         untrained=frozenset(ours for ours in found if wanted[ours] in remembered),
         left_out=tuple(left_out),
         dtype=_main_dtype(found),
+        packed=packed,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from enfold.checkpoint.files import Weights, open_weights
 from enfold.checkpoint.load import clashes
 from enfold.checkpoint.modules import Dense, Normalize, read_modules
 from enfold.checkpoint.names import canonical, is_known, locate
+from enfold.checkpoint.packed import is_packed, read_packed
 from enfold.checkpoint.sources import describe
 from enfold.config import UNTRAINED_KEY, Config
 from enfold.errors import EnfoldError
@@ -156,7 +157,10 @@ class Contents:
 
     def __init__(self, encoder: Blueprint, stored: Weights) -> None:
         self._family, self._config = encoder.family, encoder.config
-        shapes = {canonical(self._family, name): tuple(view.shape) for name, view in stored.items()}
+        packed = {name for names in read_packed(stored) for name in names}
+        plain = {name: view for name, view in stored.items() if not is_packed(name)}
+        shapes = {canonical(self._family, name): tuple(view.shape) for name, view in plain.items()}
+        shapes |= _names(encoder, packed)
         saved = _saved_kind(self._family, self._config)
         wanted = _names(encoder)
         self.problems = [f"missing tensor {name}" for name in wanted if name not in shapes]
@@ -164,6 +168,7 @@ class Contents:
         self.main = encoder
         for kind, head in self._family.heads.items():
             blueprint = Blueprint.of(self._config, kind)
+            shapes |= _names(blueprint, packed)
             own = {name: shape for name, shape in _names(blueprint).items() if name not in wanted}
             writes = any(branch.outputs == "vocabulary" for branch in head.branches) and encoder.arch.causal
             if (
@@ -181,7 +186,7 @@ class Contents:
             for name, shape in wanted.items()
             if shapes.get(name, shape) != shape
         ]
-        others = [name for name in stored if canonical(self._family, name) not in wanted]
+        others = [name for name in plain if canonical(self._family, name) not in wanted]
         self.left_out = [name for name in others if is_known(self._family, canonical(self._family, name))]
         self.problems += [f"unexpected tensor {name}" for name in others if name not in self.left_out]
         self.untrained: list[str] = list(self._config.get(UNTRAINED_KEY) or ())
@@ -197,11 +202,12 @@ class Contents:
         }
 
 
-def _names(blueprint: Blueprint) -> dict[str, Shape]:
-    """Canonical checkpoint names, without the base model's prefix, and shapes."""
+def _names(blueprint: Blueprint, among: Collection[str] | None = None) -> dict[str, Shape]:
+    """Canonical checkpoint names, without the base model's prefix, and shapes; of all tensors, or of some of ours."""
     shapes = tensor_shapes(blueprint.leaves)
     places = locate(blueprint.family, blueprint.head, shapes)
-    return {place.name.removeprefix("@"): stored_shape(place, shapes[ours]) for ours, place in places.items()}
+    chosen = {ours: place for ours, place in places.items() if among is None or ours in among}
+    return {place.name.removeprefix("@"): stored_shape(place, shapes[ours]) for ours, place in chosen.items()}
 
 
 def _saved_kind(family: Family, config: Config) -> HeadKind | None:

@@ -29,6 +29,7 @@ COMMANDS = {
     "run": "Run a task on texts; without a task, list the tasks.",
     "search": "Find the passages of files that answer a query.",
     "info": "Say what a model is, and what is wrong with it.",
+    "quantize": "Save a model rounded to bytes, and say what that gives up.",
     "tokenize": "Show how a text is cut into tokens.",
 }
 """Name → summary. A command is ``command`` in the module of its name, imported when it is run."""

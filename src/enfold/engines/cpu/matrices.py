@@ -15,7 +15,7 @@ numpy does the same arithmetic.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from enfold.arch import Activation
 from enfold.engines.cpu import kernels
 from enfold.engines.cpu.native_module import empty, native
-from enfold.errors import NumericalError
+from enfold.errors import CorruptFileError, NumericalError
 
 __all__ = ["OUTLIERS", "ByteMatrix", "FloatMatrix", "Matrix"]
 
@@ -57,6 +57,9 @@ class Matrix(Protocol):
     def rows(self, ids: NDArray[np.int64]) -> Floats:
         """Rows of W, (T,) → (T, K)."""
 
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """The arrays to be saved, by name."""
+
 
 def _finished(product: Floats, bias: Floats | None, activation: Activation | None, gate: Floats | None) -> Floats:
     if bias is not None:
@@ -83,6 +86,10 @@ class FloatMatrix:
         """See :class:`Matrix`."""
         return self.weights[ids]
 
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """See :class:`Matrix`."""
+        return {"weight": self.weights}
+
     def product(
         self, x: Floats, bias: Floats | None = None, activation: Activation | None = None, gate: Floats | None = None
     ) -> Floats:
@@ -106,6 +113,7 @@ class ByteMatrix:
         scale: (N,).
         places: (outliers,) the columns that are largest in every row, whose bytes are zero.
         apart: (outliers, N) their weights.
+        sums: (N,) the sums of each row's bytes.
         columns: K.
     """
 
@@ -113,6 +121,7 @@ class ByteMatrix:
     scale: Floats
     places: NDArray[np.int32]
     apart: Floats
+    sums: NDArray[np.int32]
     columns: int
 
     @classmethod
@@ -140,7 +149,35 @@ class ByteMatrix:
             panels[first : first + some] = whole.reshape(-1, 16, fours, 4).transpose(0, 2, 1, 3)
         if not (np.isfinite(scale).all() and np.isfinite(apart).all()):
             raise NumericalError(f"weights ({n}, {k}) hold NaN or infinity, and can't be rounded to bytes")
-        return cls(panels, scale, apart_at, apart, k)
+        sums = panels.sum(axis=(1, 3), dtype=np.int32).reshape(-1)[:n]
+        return cls(panels, scale, apart_at, apart, np.ascontiguousarray(sums), k)
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, NDArray[Any]]) -> ByteMatrix:
+        """The matrix that :meth:`tensors` took apart; the arrays may lie in a mapped file.
+
+        Raises:
+            CorruptFileError: these are not its arrays.
+        """
+        try:
+            parts = [tensors[name] for name in ("panels", "scale", "places", "apart", "sums")]
+            panels, scale, places, apart, sums = parts
+            n, (columns,), outliers = len(scale), tensors["columns"].tolist(), len(places)
+            shapes = [(-(-n // 16), -(-columns // 4), 16, 4), (n,), (outliers,), (outliers, n), (n,)]
+            types = [np.int8, np.float32, np.int32, np.float32, np.int32]
+            fit = [part.shape for part in parts] == shapes and [part.dtype for part in parts] == types
+            inside = not outliers or (places.min() >= 0 and places.max() < columns)
+            if fit and inside and columns >= 0 and np.isfinite(scale).all():
+                return cls(panels, scale, places, apart, sums, columns)
+            found = f"{panels.dtype} panels {panels.shape} with {n} scales, {outliers} columns apart of {columns}"
+        except (KeyError, TypeError, ValueError, AttributeError):
+            found = f"the arrays {sorted(tensors)}"
+        raise CorruptFileError(f"not a matrix of bytes: {found}. Quantize the model again")
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """The arrays to be saved."""
+        names = ("panels", "scale", "places", "apart", "sums")
+        return {**{name: getattr(self, name) for name in names}, "columns": np.array([self.columns])}
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -148,15 +185,8 @@ class ByteMatrix:
         return len(self.scale), self.columns
 
     @cached_property
-    def sums(self) -> NDArray[np.int32]:
-        """(N,) the sums of each row's bytes."""
-        sums: NDArray[np.int32] = self.panels.sum(axis=(1, 3), dtype=np.int32).reshape(-1)
-        return sums[: len(self.scale)]
-
-    @cached_property
     def _native(self) -> Any:
-        sums = np.ascontiguousarray(self.sums)
-        return native.Bytes(self.panels, self.scale, sums, self.places, self.apart, self.columns)
+        return native.Bytes(self.panels, self.scale, self.sums, self.places, self.apart, self.columns)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_native"}

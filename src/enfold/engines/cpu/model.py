@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from enfold.adapter import Ops
 from enfold.blueprint import Blueprint
 from enfold.cache import Cache, Turn
 from enfold.checkpoint.load import Loaded
+from enfold.checkpoint.packed import PackedMatrices
 from enfold.engines.cpu import ops
 from enfold.engines.cpu.attention import Edges, make_leaf
 from enfold.engines.cpu.leaves import Node
@@ -57,13 +58,17 @@ class CpuModel(PreTrainedModel):
         # what has to be made of a file is made once, unless the model computes with what the file holds
         self._tensors = ChainMap(fresh, stored) if compute == "blocks" else {**stored, **fresh}
         self._blocks = loaded.tensors.blocks if loaded else _no_blocks
+        self._packed = loaded.packed if loaded else {}
         self.compute: Compute = compute
         self._adopt(blueprint, loaded, source)
         self._plan = self._wire()
 
     def _wire(self) -> wiring.Plan:
-        peaks = ModelWeights.watched(self._tensors, self._try_out) if self.compute == "int8" else None
-        return self._wired(ModelWeights(self._tensors, self.compute, self._blocks, peaks))
+        rounds = self.compute == "int8" and not self._packed
+        peaks = ModelWeights.watched(self._tensors, self._try_out) if rounds else None
+        shapes = tensor_shapes(self.blueprint.leaves)
+        self._weights = ModelWeights(self._tensors, self.compute, self._blocks, peaks, self._packed, shapes)
+        return self._wired(self._weights)
 
     def _wired(self, weights: ModelWeights) -> wiring.Plan:
         tree = wiring.build_tree(self.blueprint.leaves, Node, partial(make_leaf, weights=weights))
@@ -79,8 +84,10 @@ class CpuModel(PreTrainedModel):
             self._run(self._wired(weights), pack(arch, rows), (), np.arange(length), None, None)
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {name: value for name, value in self.__dict__.items() if name not in ("_plan", "_blocks")}
-        compute = "float32" if self.compute == "blocks" else self.compute  # what is copied holds values, not a file
+        left = ("_plan", "_blocks", "_weights")
+        state = {name: value for name, value in self.__dict__.items() if name not in left}
+        grown = self.compute == "blocks" and not self._packed  # what is copied holds values, not a file
+        compute = "float32" if grown else self.compute
         return {**state, "_tensors": dict(self._tensors), "compute": compute}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -93,7 +100,16 @@ class CpuModel(PreTrainedModel):
         return self._plan
 
     def tensor(self, name: str) -> NDArray[Any]:
-        return self._tensors[name]
+        if name in self._tensors:
+            return self._tensors[name]
+        names, matrix = self._weights.only_packed()[name]
+        shapes = tensor_shapes(self.blueprint.leaves)
+        begin = sum(shapes[each][0] for each in names[: names.index(name)])
+        return matrix.rows(np.arange(begin, begin + shapes[name][0]))
+
+    def _packed_matrices(self) -> tuple[str, PackedMatrices, Collection[str]]:
+        packed = self._weights.packed() if self.compute != "float32" else {}
+        return self.compute, packed, self._weights.only_packed() if packed else ()
 
     def run(
         self,
@@ -146,10 +162,11 @@ def _no_blocks(name: str) -> None:
 def _fresh_tensors(blueprint: Blueprint, loaded: Loaded | None) -> dict[str, NDArray[np.float32]]:
     """What the checkpoint lacks: tables that a formula fills, and random numbers."""
     generator = np.random.default_rng()
+    packed = {name for names in loaded.packed for name in names} if loaded else ()
     fresh = {}
     for leaf in blueprint.leaves:
         for name, shape in tensor_shapes((leaf,)).items():
-            if loaded is None or name not in loaded.tensors:
+            if loaded is None or (name not in loaded.tensors and name not in packed):
                 table = table_of(leaf)
                 scale = blueprint.arch.initializer_range
                 fresh[name] = _fresh(name, shape, scale, generator) if table is None else table

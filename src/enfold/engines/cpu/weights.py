@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 
 from enfold import leaves as kinds
 from enfold.arch import Activation
+from enfold.checkpoint.packed import PackedMatrices
 from enfold.engines.cpu.matrices import OUTLIERS, ByteMatrix, FloatMatrix, Matrix
+from enfold.errors import CorruptFileError
+from enfold.leaves import Shape
 
 __all__ = ["Compute", "ModelWeights", "release"]
 
@@ -37,6 +40,8 @@ class ModelWeights:
         compute: how matrices that may be quantized are held.
         blocks: the file's blocks of a tensor.
         peaks: for ``"int8"``, what :meth:`watched` found.
+        packed: matrices that the file holds as they are computed with.
+        shapes: of all tensors, by name.
     """
 
     def __init__(
@@ -45,9 +50,12 @@ class ModelWeights:
         compute: Compute = "float32",
         blocks: _Blocks = lambda name: None,
         peaks: Peaks | None = None,
+        packed: PackedMatrices | None = None,
+        shapes: Mapping[str, Shape] | None = None,
     ) -> None:
         self._tensors, self._compute, self._blocks = tensors, compute, blocks
-        self._peaks = peaks or {}
+        self._peaks, self._packed, self._shapes = peaks or {}, packed or {}, shapes or {}
+        self._group_of = {name: names for names in self._packed for name in names}
         self._made: dict[tuple[str, ...], Matrix] = {}
 
     def __getitem__(self, name: str) -> Floats:
@@ -66,6 +74,8 @@ class ModelWeights:
         """Neighbours for which this is equal become one matrix."""
         if self._compute == "float32" or not leaf.quantizable:
             return leaf.name  # each as it is in the file, not copied
+        if self._packed:
+            return self._group_of.get(_name(leaf), leaf.name)
         found = self._blocks(_name(leaf)) if self._compute == "blocks" else None
         return found[1].name if found else self._compute
 
@@ -75,7 +85,8 @@ class ModelWeights:
         # a table and the output that is tied to it are one matrix where both may be blocks
         key = names if quantizable or self._compute == "blocks" else (*names, "float32")
         if key not in self._made:
-            self._made[key] = self._make(names, quantizable)
+            found = self._packed.get(names) if key == names else None
+            self._made[key] = self._unpacked(names, found) if found else self._make(names, quantizable)
         return self._made[key]
 
     def _make(self, names: tuple[str, ...], quantizable: bool) -> Matrix:
@@ -99,6 +110,33 @@ class ModelWeights:
                 release(part)
             return made
         return FloatMatrix(parts[0] if len(parts) == 1 else np.concatenate(parts))
+
+    def _unpacked(self, names: tuple[str, ...], parts: Mapping[str, NDArray[Any]]) -> Matrix:
+        if "coding" in parts:
+            from enfold.engines.cpu.blocks import BlockMatrix
+
+            matrix: Matrix = BlockMatrix.from_tensors(parts)
+        else:
+            matrix = ByteMatrix.from_tensors(parts)
+        shapes = [self._shapes[name] for name in names]
+        expected = (sum(shape[0] for shape in shapes), shapes[0][1])
+        if matrix.shape != expected:
+            raise CorruptFileError(
+                f"{' and '.join(names)}: the packed matrix is {matrix.shape}, by the configuration {expected}. "
+                "Is config.json the one of these weights?"
+            )
+        return matrix
+
+    def packed(self) -> PackedMatrices:
+        """The matrices that are not of float32, as they are saved."""
+        packed = {names: matrix for names, matrix in self._made.items() if not isinstance(matrix, FloatMatrix)}
+        return {names: matrix.tensors() for names, matrix in packed.items()}
+
+    def only_packed(self) -> dict[str, tuple[tuple[str, ...], Matrix]]:
+        """Tensors that nothing but such a matrix needs → the tensors below each other in it, and the matrix."""
+        plain = {name for key, matrix in self._made.items() if isinstance(matrix, FloatMatrix) for name in key}
+        packed = {names: matrix for names, matrix in self._made.items() if not isinstance(matrix, FloatMatrix)}
+        return {name: (names, matrix) for names, matrix in packed.items() for name in names if name not in plain}
 
     @classmethod
     def watched(cls, tensors: Mapping[str, Floats], run: Callable[[ModelWeights], Any]) -> dict[str, Floats]:

@@ -1,0 +1,41 @@
+"""``enfold quantize``: what is saved, and what is said of it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import enfold
+from tests.cli.conftest import Invoke
+from tests.support import minilm
+
+
+def test_a_model_of_embeddings_keeps_all_that_it_needs(tmp_path: Path, invoke: Invoke) -> None:
+    out = tmp_path / "small"
+    result = invoke("quantize", str(minilm()), str(out), "--json")
+    record = json.loads(result.stdout)
+    assert record["dtype"] == "int8" and record["texts"] == 64 and "is written" in result.stderr
+    assert record["cosine_mean"] > 0.999 and record["cosine_least"] > 0.995 and record["same_answers"] is None
+    texts = ["A dog chased the ball.", "我明天再来。"]
+    exact, rounded = (enfold.pipeline("embed", folder, engine="cpu")(texts) for folder in (minilm(), out))
+    assert (exact * rounded).sum(axis=1).min() > 0.997
+    info = json.loads(invoke("info", str(out), "--json").stdout)
+    assert info["problems"] == [] and info["checkpoint"]["types"]["int8"] == 24
+    again = invoke("quantize", str(out), str(tmp_path / "again"))
+    assert again.exit_code == 1 and "is quantized already" in again.stderr
+
+
+def test_own_texts_and_answers(tmp_path: Path, invoke: Invoke, classifier: Path) -> None:
+    texts = tmp_path / "texts.txt"
+    texts.write_text("good film\nbad film\n北京\n", encoding="utf-8")
+    result = invoke("quantize", str(classifier), str(tmp_path / "out"), "--texts", str(texts))
+    names, values = (line.split("\t") for line in result.stdout.splitlines())
+    assert dict(zip(names, values, strict=True))["same_answers"] == "1.0000"
+
+
+@pytest.mark.parametrize("arguments", [("--dtype", "int3"), ("--texts", "nowhere.txt")])
+def test_what_cannot_be_is_refused(
+    tmp_path: Path, invoke: Invoke, classifier: Path, arguments: tuple[str, str]
+) -> None:
+    assert invoke("quantize", str(classifier), str(tmp_path / "out"), *arguments).exit_code == 2
+    assert not (tmp_path / "out").exists()
