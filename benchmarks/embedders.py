@@ -36,7 +36,7 @@ SIDES = {
         f"CTranslate2 {kind}": Side(
             "ctranslate2", tuple(f"{kind} {manner} {backend}".strip() for backend in backends for manner in MANNERS)
         )
-        for kind, backends in {"float32": BACKENDS, "int8": BACKENDS[:2]}.items()
+        for kind, backends in {"float32": BACKENDS, "int8": BACKENDS[:1]}.items()
     },
     **{
         f"onnxruntime {kind}": Side(

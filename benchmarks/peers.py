@@ -15,7 +15,7 @@ from typing import Any
 BACKENDS = ("", "mkl", "packed")
 """Libraries of CTranslate2's products: its choice (oneDNN on AMD), Intel's, and Intel's with float32 packed ahead.
 
-For bytes on AMD, Intel's is some ten times slower: where decoding is measured only its choice is tried."""
+For bytes on AMD, Intel's is four to ten times slower, and only its choice is tried."""
 
 
 def choose_backend(name: str) -> None:
