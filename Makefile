@@ -34,7 +34,8 @@ sanitize: $(TEST)/.ready
 	TSAN_OPTIONS=halt_on_error=1 $(SANITIZED)/pool_stress
 	ENFOLD_TEST_NATIVE=$(SANITIZED) ASAN_OPTIONS=detect_leaks=0 \
 	  LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
-	  $(TEST)/bin/python -m pytest --capture=sys tests/engines/test_native.py tests/engines/test_blocks.py tests/engines/test_kernels.py
+	  $(TEST)/bin/python -m pytest --capture=sys tests/engines/test_native.py tests/engines/test_matrices.py \
+	  tests/engines/test_blocks.py tests/engines/test_kernels.py
 
 $(BASE)/.ready: $(BUILT)
 	$(PYTHON) -m venv $(BASE)

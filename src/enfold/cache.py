@@ -12,7 +12,8 @@ any time. What a decoder attends to of an encoder is kept once for each source, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -198,6 +199,21 @@ class Cache:
             for index, (begin, end) in enumerate(spans, first):
                 for into, array in ((store.keys, keys), (store.values, values)):
                     into[index, :, : end - begin] = array[begin:end].reshape(end - begin, heads, size).swapaxes(0, 1)
+
+    @contextmanager
+    def undone_on_failure(self) -> Iterator[None]:
+        """What a pass adds is forgotten again where it fails."""
+        lengths, sources, columns = list(self.lengths), len(self.sources), self.columns
+        try:
+            yield
+        except BaseException:
+            self.pop(len(self.lengths) - len(lengths))
+            for row, length in enumerate(lengths):
+                self.truncate(row, length)
+            while len(self.sources) > sources:
+                self.forget(len(self.sources) - 1)
+            self.columns = columns
+            raise
 
     def copy_row(self, source: int, target: int, length: int | None = None) -> None:
         """Row ``target`` takes the tokens of row ``source``, the first ``length`` of them or all."""

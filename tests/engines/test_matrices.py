@@ -1,5 +1,6 @@
 """Matrices of floats and of bytes: their products are what numpy says, and rounding costs what it must."""
 
+import math
 import pickle
 from typing import Any
 
@@ -32,6 +33,17 @@ def test_float_products(m: int, n: int, k: int, activation: Activation | None) -
         expected = kernels.ACTIVATIONS[activation](expected.astype(np.float32))
     found = FloatMatrix(w).product(x, bias, activation, gate)
     np.testing.assert_allclose(found, expected * gate, atol=1e-5 * np.abs(expected * gate).max())
+
+
+def test_gelu_is_exact_to_the_rounding_of_float32() -> None:
+    far = np.array([-1e30, -1e4, -100, -6, 6, 100, 1e4, 1e30], np.float32)
+    values = np.concatenate([np.linspace(-10, 10, 400_000).astype(np.float32), far])
+    exact = values * 0.5 * (1 + np.array([math.erf(x / math.sqrt(2)) for x in values.astype(float)]))
+    found = FloatMatrix(np.ones((1, 1), np.float32)).product(values[:, None], None, "gelu")[:, 0]
+    np.testing.assert_allclose(found, exact, atol=1e-6, rtol=2e-7)
+    assert np.isnan(
+        FloatMatrix(np.ones((1, 1), np.float32)).product(np.full((5, 1), np.nan, np.float32), None, "gelu")
+    ).all()
 
 
 def test_transposed_weights_multiply_as_they_look() -> None:

@@ -6,6 +6,8 @@ of both are handed back under the field's names.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 from enfold import wiring
 from enfold.adapter.inputs import CallInputs, decoder_inputs, flatten_choices, packed
 from enfold.adapter.losses import loss_of
@@ -57,12 +59,16 @@ def call(model: Callee, ops: Ops, given: CallInputs) -> ModelOutput:
     Raises:
         InputError: shapes, ids, positions or labels that don't fit; the message says which.
     """
-    if model.arch.encoder:
-        return _call_both(model, ops, given)
+    _check_past(model, given)
+    past = given.past_key_values
+    with past.undone_on_failure() if past is not None else nullcontext():
+        return (_call_both if model.arch.encoder else _call_one)(model, ops, given)
+
+
+def _call_one(model: Callee, ops: Ops, given: CallInputs) -> ModelOutput:
     choices = 0
     if model.kind == "multiple-choice":
         given, choices = flatten_choices(ops, given)
-    _check_past(model, given)
     batch, mask = packed(model.arch, ops, given)
     trace = _Collecting(given)
     cache, turn = _turn(model, given, batch, mask)
@@ -75,7 +81,6 @@ def call(model: Callee, ops: Ops, given: CallInputs) -> ModelOutput:
 
 def _call_both(model: Callee, ops: Ops, given: CallInputs) -> ModelOutput:
     """Encoder, then decoder; with a cache that remembers the source, the decoder alone."""
-    _check_past(model, given)
     plan, past = model.plan, given.past_key_values
     assert plan.encoder is not None and model.arch.encoder is not None
     encoded, encoder_trace, memory, source_mask = None, _Collecting(given), None, None

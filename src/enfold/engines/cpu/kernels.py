@@ -1,7 +1,7 @@
 """Elementwise arithmetic of the CPU engine in numpy, float32, in blocks that stay in the processor's cache.
 
-numpy has no error function. ``gelu`` uses ``erf(x / √2) = tanh(x · P(x²))`` with a polynomial fitted here (see
-``fit_gelu`` in the tests): numpy's tanh is vectorised, so this is also fast.
+numpy has no error function. ``gelu`` uses ``erf(x / √2) = tanh(x · P(x²))`` with a polynomial fitted by weighted least
+squares: numpy's tanh is vectorised, so this is also fast.
 """
 
 from __future__ import annotations
