@@ -40,7 +40,8 @@ def test_gelu_is_exact_to_the_rounding_of_float32() -> None:
     values = np.concatenate([np.linspace(-10, 10, 400_000).astype(np.float32), far])
     exact = values * 0.5 * (1 + np.array([math.erf(x / math.sqrt(2)) for x in values.astype(float)]))
     found = FloatMatrix(np.ones((1, 1), np.float32)).product(values[:, None], None, "gelu")[:, 0]
-    np.testing.assert_allclose(found, exact, atol=1e-6, rtol=2e-7)
+    # seven roundings near a half, times five: what float32 leaves near x = -5
+    np.testing.assert_allclose(found, exact, atol=1.25e-6, rtol=2e-7)
     assert np.isnan(
         FloatMatrix(np.ones((1, 1), np.float32)).product(np.full((5, 1), np.nan, np.float32), None, "gelu")
     ).all()
