@@ -218,7 +218,7 @@ class ByteMatrix:
         rest = np.where(apart, np.float32(0), x)
         low = np.minimum(rest.min(axis=1, initial=0), 0)
         span = np.maximum(rest.max(axis=1, initial=0), 0) - low
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             inverse = np.where(span > np.float32(_LEAST_RANGE), np.float32(127) / span, np.float32(0)).astype(
                 np.float32
             )
@@ -244,6 +244,6 @@ def _apart(x: Floats) -> NDArray[np.bool_]:
     padded[:, :width] = np.abs(x)
     finite = np.logical_and.reduce(np.isfinite(x), axis=1)
     wanted = min(16, max(1, width // 192))
-    limit: Floats = np.sort(padded.reshape(rows, -1, 32).max(axis=1, initial=0), axis=1)[:, -wanted]
+    limit: Floats = np.sort(padded.reshape(rows, padded.shape[1] // 32, 32).max(axis=1, initial=0), axis=1)[:, -wanted]
     large = padded[:, :width] >= np.where(finite & (limit > 0), limit, np.float32(np.inf))[:, None]
     return large & (np.cumsum(large, axis=1) <= _APART_MOST)
