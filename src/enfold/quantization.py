@@ -64,9 +64,7 @@ def quantize(
     config = read_config(found)
     if quantization_of(config):
         raise InputError(f"{source} is quantized already")
-    saved_as = (config.get("architectures") or [None])[0]
-    family = family_of(config.model_type)
-    kind: HeadKind = next((kind for kind in family.heads if family.class_name(kind) == saved_as), "encoder")
+    kind: HeadKind = family_of(config.model_type).saved_kind(config) or "encoder"
     tokenizer = Tokenizer.from_pretrained(found)
     exact = load_model(found, kind, engine="cpu")
     rounded = load_model(found, kind, engine="cpu", dtype=dtype)

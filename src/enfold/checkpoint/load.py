@@ -174,12 +174,11 @@ def _foreign(family: Family, config: Config, kind: HeadKind, head: Head) -> set[
     A token classifier and a sequence classifier are both called ``classifier``; the configuration's
     ``architectures`` says which one the file holds.
     """
-    saved_as = (config.get("architectures") or [None])[0]
-    kinds = [k for k in family.heads if family.class_name(k) == saved_as]
-    if not kinds or kinds[0] == kind:
+    saved = family.saved_kind(config)
+    if saved is None or saved == kind:
         return set()
-    saved = family.heads[kinds[0]]
-    return {f"head.{index}.output" for index, branch in enumerate(head.branches) if clashes(branch, saved)}
+    other = family.heads[saved]
+    return {f"head.{index}.output" for index, branch in enumerate(head.branches) if clashes(branch, other)}
 
 
 def clashes(branch: Branch, saved: Head) -> bool:

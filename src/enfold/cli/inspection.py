@@ -17,9 +17,8 @@ from enfold.checkpoint.modules import Dense, Normalize, read_modules
 from enfold.checkpoint.names import canonical, is_known, locate
 from enfold.checkpoint.packed import is_packed, read_packed
 from enfold.checkpoint.sources import describe
-from enfold.config import UNTRAINED_KEY, Config
+from enfold.config import UNTRAINED_KEY
 from enfold.errors import EnfoldError
-from enfold.families import Family
 from enfold.heads import HeadKind
 from enfold.leaves import Leaf, Linear, Shape, parameter_count, tensor_shapes
 from enfold.tokenization import Tokenizer
@@ -161,7 +160,7 @@ class Contents:
         plain = {name: view for name, view in stored.items() if not is_packed(name)}
         shapes = {canonical(self._family, name): tuple(view.shape) for name, view in plain.items()}
         shapes |= _names(encoder, packed)
-        saved = _saved_kind(self._family, self._config)
+        saved = self._family.saved_kind(self._config)
         wanted = _names(encoder)
         self.problems = [f"missing tensor {name}" for name in wanted if name not in shapes]
         self.heads: list[HeadKind] = []
@@ -208,12 +207,6 @@ def _names(blueprint: Blueprint, among: Collection[str] | None = None) -> dict[s
     places = locate(blueprint.family, blueprint.head, shapes)
     chosen = {ours: place for ours, place in places.items() if among is None or ours in among}
     return {place.name.removeprefix("@"): stored_shape(place, shapes[ours]) for ours, place in chosen.items()}
-
-
-def _saved_kind(family: Family, config: Config) -> HeadKind | None:
-    """The head that the checkpoint was saved with, by the class that its configuration names."""
-    saved_as = (config.get("architectures") or [None])[0]
-    return next((kind for kind in family.heads if family.class_name(kind) == saved_as), None)
 
 
 def _memory(leaves: tuple[Leaf, ...]) -> dict[str, Any]:

@@ -108,6 +108,11 @@ class Family:
         """``BertForMaskedLM``."""
         return self.class_names.get(kind) or self.class_prefix + CLASS_SUFFIXES[kind]
 
+    def saved_kind(self, config: Config) -> HeadKind | None:
+        """The head that a checkpoint was saved with, by the class that its configuration names."""
+        saved_as = (config.get("architectures") or [None])[0]
+        return next((kind for kind in self.heads if self.class_name(kind) == saved_as), None)
+
 
 def sibling(of: Family, model_type: str, class_prefix: str, *, tokenizer: str, **defaults: Any) -> Family:
     """A family that differs from another by names, tokenizer and defaults alone."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ from enfold.engines.cpu import kernels
 from enfold.engines.cpu.native_module import empty, native
 from enfold.errors import CorruptFileError, NumericalError
 
-__all__ = ["OUTLIERS", "ByteMatrix", "FloatMatrix", "Matrix"]
+__all__ = ["OUTLIERS", "ByteMatrix", "FloatMatrix", "Matrix", "PackedMatrix"]
 
 Floats = NDArray[np.float32]
 
@@ -56,6 +56,11 @@ class Matrix(Protocol):
 
     def rows(self, ids: NDArray[np.int64]) -> Floats:
         """Rows of W, (T,) → (T, K)."""
+
+
+@runtime_checkable
+class PackedMatrix(Matrix, Protocol):
+    """Weights that are not float32."""
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """The arrays to be saved, by name."""
@@ -85,10 +90,6 @@ class FloatMatrix:
     def rows(self, ids: NDArray[np.int64]) -> Floats:
         """See :class:`Matrix`."""
         return self.weights[ids]
-
-    def tensors(self) -> dict[str, NDArray[Any]]:
-        """See :class:`Matrix`."""
-        return {"weight": self.weights}
 
     def product(
         self, x: Floats, bias: Floats | None = None, activation: Activation | None = None, gate: Floats | None = None

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from enfold import leaves as kinds
 from enfold.arch import Activation
 from enfold.checkpoint.packed import PackedMatrices
-from enfold.engines.cpu.matrices import OUTLIERS, ByteMatrix, FloatMatrix, Matrix
+from enfold.engines.cpu.matrices import OUTLIERS, ByteMatrix, FloatMatrix, Matrix, PackedMatrix
 from enfold.errors import CorruptFileError
 from enfold.leaves import Shape
 
@@ -129,14 +129,16 @@ class ModelWeights:
 
     def packed(self) -> PackedMatrices:
         """The matrices that are not of float32, as they are saved."""
-        packed = {names: matrix for names, matrix in self._made.items() if not isinstance(matrix, FloatMatrix)}
-        return {names: matrix.tensors() for names, matrix in packed.items()}
+        return {names: matrix.tensors() for names, matrix in self._rounded().items()}
 
     def only_packed(self) -> dict[str, tuple[tuple[str, ...], Matrix]]:
         """Tensors that nothing but such a matrix needs → the tensors below each other in it, and the matrix."""
-        plain = {name for key, matrix in self._made.items() if isinstance(matrix, FloatMatrix) for name in key}
-        packed = {names: matrix for names, matrix in self._made.items() if not isinstance(matrix, FloatMatrix)}
-        return {name: (names, matrix) for names, matrix in packed.items() for name in names if name not in plain}
+        rounded = self._rounded()
+        plain = {name for names in self._made.keys() - rounded.keys() for name in names}
+        return {name: (names, matrix) for names, matrix in rounded.items() for name in names if name not in plain}
+
+    def _rounded(self) -> dict[tuple[str, ...], PackedMatrix]:
+        return {names: matrix for names, matrix in self._made.items() if isinstance(matrix, PackedMatrix)}
 
     @classmethod
     def watched(cls, tensors: Mapping[str, Floats], run: Callable[[ModelWeights], Any]) -> dict[str, Floats]:

@@ -3,9 +3,9 @@
 // Of more than a few rows of x, sixteen (of the last ones eight) are transposed into a panel (K, 16), which every row of
 // W is multiplied with: numbers of W are broadcast as they lie there, so that it is never transposed. Along K the work is
 // cut so that sixteen rows of W, copied where several panels need them, and a panel stay in a thread's first cache, and
-// along M so that the panels stay in its second. Up to three rows of x are multiplied as they are: tiles are then 4 rows of W, and sums run along K.
+// along M so that the panels stay in its second. Up to three rows of x are multiplied as they are: tiles are then 4 rows
+// of W, and sums run along K.
 #pragma once
-
 
 #include "buffer.h"
 #include "epilogue.h"
@@ -154,7 +154,7 @@ inline FloatPanels float_panels(const float* x, int64_t m, int64_t k) {
   return panels;
 }
 
-// sums (rows of W, width) of up to sixteen rows of W with a panel; each row of sums has room for sixteen
+// sums (rows of W, width) += up to sixteen rows of W times a panel
 template <int VECTORS>
 inline void multiply_panel(const float* w, int64_t stride, int rows, const float* panel, int64_t depth, float* sums) {
   constexpr int TILE = VECTORS == 2 ? 6 : 4;
