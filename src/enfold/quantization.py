@@ -52,7 +52,7 @@ def quantize(
         where: ``revision``, ``token``, ``cache_dir`` and ``local_files_only`` as everywhere.
 
     Raises:
-        InputError: a model that is quantized already, no texts, or an unknown ``dtype``.
+        InputError: a model that is quantized already, its own folder to save in, no texts, or an unknown ``dtype``.
         EnfoldError: the model can't be loaded.
     """
     given = [text for text in texts if text.strip()]
@@ -61,6 +61,8 @@ def quantize(
     if dtype not in ("int8", "int4", "blocks"):
         raise InputError(f"dtype is {dtype!r}, expected 'int8', 'int4' or 'blocks'")
     found = resolve(source, want="all", **where)
+    if found.resolve() == Path(folder).resolve():
+        raise InputError(f"{folder} is the model itself, which would be lost: name another folder")
     config = read_config(found)
     if quantization_of(config):
         raise InputError(f"{source} is quantized already")

@@ -39,3 +39,10 @@ def test_what_cannot_be_is_refused(
 ) -> None:
     assert invoke("quantize", str(classifier), str(tmp_path / "out"), *arguments).exit_code == 2
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_is_not_lost_to_itself(tmp_path: Path, invoke: Invoke, classifier: Path) -> None:
+    before = (classifier / "model.safetensors").read_bytes()
+    result = invoke("quantize", str(classifier), str(classifier))
+    assert result.exit_code == 1 and "name another folder" in result.stderr
+    assert (classifier / "model.safetensors").read_bytes() == before
