@@ -77,6 +77,19 @@ def test_kernels_of_bytes_round_as_numpy_does(m: int, n: int, k: int, outliers: 
     assert np.median(np.abs(matrix.product(x) - twin)) < 1e-5 * np.abs(twin).max()
 
 
+@pytest.mark.parametrize("signs", ["1", "-1", "1 -1", "1 1 -1 -1"])
+def test_products_of_large_bytes_fit_sixteen_bits(signs: str) -> None:
+    pattern = np.resize(np.array(signs.split(), np.float32), 64)
+    w, x = np.stack([pattern, pattern * np.linspace(0.2, 1, 64)]), np.stack([pattern, -pattern, np.ones(64)])
+    w, x = w.astype(np.float32), x.astype(np.float32)
+    matrix = ByteMatrix.quantize(w)
+    eights = matrix.panels.astype(int).transpose(0, 3, 1, 2, 4).reshape(16, -1, 4, 2, 2)
+    largest = np.maximum(eights, 0).sum(axis=(2, 4)).max(), np.maximum(-eights, 0).sum(axis=(2, 4)).max()
+    assert 250 <= max(largest) <= 258  # 258 · 127 < 2^15
+    np.testing.assert_allclose(matrix.product(x), x @ w.T, atol=0.01 * 64)
+    np.testing.assert_allclose(matrix.product(x), matrix._twin(x), atol=1e-4)
+
+
 def test_rows_that_are_no_numbers_stay_so_and_spoil_no_other() -> None:
     x, w = drawn(6, 200), drawn(40, 200, seed=1)
     sound = ByteMatrix.quantize(w, [3]).product(x)

@@ -35,8 +35,8 @@ def floats(*shape: int, seed: int = 0) -> np.ndarray:
 def byte_matrix(n: int, k: int) -> tuple[Any, ...]:
     """The arguments of Bytes for a random matrix (N, K)."""
     generator = np.random.default_rng(0)
-    panels = generator.integers(-127, 128, (-(-n // 16), -(-k // 4), 16, 4), dtype=np.int8)
-    sums = panels.sum(axis=(1, 3), dtype=np.int32).reshape(-1)[:n].copy()
+    panels = generator.integers(-32, 33, (-(-n // 16), -(-k // 16), 4, 16, 4), dtype=np.int8)
+    sums = panels.sum(axis=(1, 2, 4), dtype=np.int32).reshape(-1)[:n].copy()
     places = np.arange(0, k, 3, dtype=np.int32)[:2]
     apart = generator.standard_normal((len(places), n), np.float32)
     return panels, generator.uniform(0.001, 0.01, n).astype(np.float32), sums, places, apart, k

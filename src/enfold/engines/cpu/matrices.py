@@ -106,11 +106,14 @@ class FloatMatrix:
 class ByteMatrix:
     """Weights as bytes: w = scale · q, q from -127 to 127.
 
+    Scales are as small as two bounds allow: the largest number of a row, and the sums of eight products that must fit
+    16 bits (gemm_bytes.h), of which no row of weights that are alike comes near the first.
+
     What comes in is written in 7 bits with a scale and a zero for each row, but for the row's largest numbers, about
     one in 192, and its largest columns: those are multiplied in float32, and so are the columns' weights.
 
     Attributes:
-        panels: (ceil(N / 16), ceil(K / 4), 16, 4) int8, zero where there is no weight.
+        panels: (ceil(N / 16), ceil(K / 16), 4, 16, 4) int8, zero where there is no weight.
         scale: (N,).
         places: (outliers,) the columns that are largest in every row, whose bytes are zero.
         apart: (outliers, N) their weights.
@@ -135,23 +138,24 @@ class ByteMatrix:
         n, k = weights.shape
         apart_at = np.sort(np.asarray(places, np.int32))
         apart = np.ascontiguousarray(weights[:, apart_at].T, np.float32)
-        blocks, fours = -(-n // 16), -(-k // 4)
-        panels = np.zeros((blocks, fours, 16, 4), np.int8)
-        scale = np.zeros(n, np.float32)
+        blocks, groups = -(-n // 16), -(-k // 16)
+        panels = np.zeros((blocks, groups, 4, 16, 4), np.int8)
+        scale, sums = np.zeros(n, np.float32), np.zeros(n, np.int32)
         some = max(1, _QUANTIZED // (16 * max(1, k)))  # a few panels at a time: no second copy of the weights
         for first in range(0, blocks, some):
-            rows = np.array(weights[16 * first : 16 * (first + some)], np.float32)
+            count = min(16 * some, n - 16 * first)
+            rows = np.zeros((-(-count // 16) * 16, groups * 16), np.float32)
+            rows[:count, :k] = weights[16 * first : 16 * first + count]
             rows[:, apart_at] = 0
-            steps = np.abs(rows).max(axis=1, initial=0) / np.float32(127)
-            scale[16 * first : 16 * first + len(rows)] = steps
-            whole = np.zeros((-(-len(rows) // 16) * 16, fours * 4), np.int8)
+            steps = _steps(rows)
+            scale[16 * first : 16 * first + count] = steps[:count]
             with np.errstate(invalid="ignore"):
-                whole[: len(rows), :k] = np.rint(rows / np.where(steps > 0, steps, np.float32(1))[:, None])
-            panels[first : first + some] = whole.reshape(-1, 16, fours, 4).transpose(0, 2, 1, 3)
+                whole = np.rint(rows / np.where(steps > 0, steps, np.float32(1))[:, None])
+                sums[16 * first : 16 * first + count] = whole[:count].sum(axis=1)  # exact: less than 2^24
+                panels[first : first + some] = whole.reshape(-1, 16, groups, 4, 4).transpose(0, 2, 3, 1, 4)
         if not (np.isfinite(scale).all() and np.isfinite(apart).all()):
             raise NumericalError(f"weights ({n}, {k}) hold NaN or infinity, and can't be rounded to bytes")
-        sums = panels.sum(axis=(1, 3), dtype=np.int32).reshape(-1)[:n]
-        return cls(panels, scale, apart_at, apart, np.ascontiguousarray(sums), k)
+        return cls(panels, scale, apart_at, apart, sums, k)
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, NDArray[Any]]) -> ByteMatrix:
@@ -164,7 +168,7 @@ class ByteMatrix:
             parts = [tensors[name] for name in ("panels", "scale", "places", "apart", "sums")]
             panels, scale, places, apart, sums = parts
             n, (columns,), outliers = len(scale), tensors["columns"].tolist(), len(places)
-            shapes = [(-(-n // 16), -(-columns // 4), 16, 4), (n,), (outliers,), (outliers, n), (n,)]
+            shapes = [(-(-n // 16), -(-columns // 16), 4, 16, 4), (n,), (outliers,), (outliers, n), (n,)]
             types = [np.int8, np.float32, np.int32, np.float32, np.int32]
             fit = [part.shape for part in parts] == shapes and [part.dtype for part in parts] == types
             inside = not outliers or (places.min() >= 0 and places.max() < columns)
@@ -195,7 +199,7 @@ class ByteMatrix:
     def rows(self, ids: NDArray[np.int64]) -> Floats:
         """See :class:`Matrix`."""
         ids = np.asarray(ids)
-        chosen = self.panels[ids // 16, :, ids % 16].reshape(len(ids), -1)[:, : self.columns]
+        chosen = self.panels[ids // 16, :, :, ids % 16].reshape(len(ids), -1)[:, : self.columns]
         found: Floats = chosen * self.scale[ids, None]
         found[:, self.places] = self.apart[:, ids].T
         return found
@@ -230,12 +234,27 @@ class ByteMatrix:
         for first in range(0, len(self.panels), 64):
             columns = slice(16 * first, min(16 * (first + 64), len(self.scale)))
             chosen = self.panels[first : first + 64]
-            weights = chosen.transpose(0, 2, 1, 3).reshape(len(chosen) * 16, -1)[: columns.stop - columns.start]
+            weights = chosen.transpose(0, 3, 1, 2, 4).reshape(len(chosen) * 16, -1)[: columns.stop - columns.start]
             with np.errstate(invalid="ignore"):  # a row with infinity becomes NaN
                 out[:, columns] = q @ weights[:, : self.columns].astype(np.float32).T
         out *= self.scale
         out += large
         return out
+
+
+def _steps(rows: Floats) -> Floats:
+    """The scale of each row (N, K), K a multiple of 16.
+
+    No number may be more than 127 steps; nor may the positive numbers of eight that are added in 16 bits be more than
+    258 together, or the negative ones, since 258 · 127 < 2^15; the larger of both is half of the sum of their sizes and
+    of the size of their sum. Rounding adds half a step for each of the eight.
+    """
+    sixteens = rows.reshape(-1, 16)
+    halves = np.resize(np.repeat(np.eye(2, dtype=np.float32), 2, axis=0), (16, 2))
+    with np.errstate(invalid="ignore"):
+        sums = (np.abs(sixteens) @ halves + np.abs(sixteens @ halves)).reshape(len(rows), -1).max(axis=1, initial=0) / 2
+    steps: Floats = np.maximum(np.abs(rows).max(axis=1, initial=0) / np.float32(127), sums / np.float32(254))
+    return steps
 
 
 def _apart(x: Floats) -> NDArray[np.bool_]:

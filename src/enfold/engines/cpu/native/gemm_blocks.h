@@ -32,7 +32,7 @@ struct CodeSum {
   i32v total() const { return whole; }
 };
 template <>
-struct CodeSum<4> : NibbleSum {};
+struct CodeSum<4> : ShortSum {};  // eight times two products: 8 · 2 · 15 · 127 < 2^15
 
 template <int GROUP>
 constexpr int64_t x_group_bytes(int64_t rows) {

@@ -18,7 +18,7 @@ struct Finish {
 // A matrix (N, K) of signed bytes; see gemm_bytes.h
 struct ByteMatrix {
   int64_t n, k;
-  const int8_t* panels;   // (ceil(N / 16), ceil(K / 4), 16, 4)
+  const int8_t* panels;   // (ceil(N / 16), ceil(K / 16), 4, 16, 4)
   const float* scale;     // (N)
   const int32_t* sum;     // (N) sums of a row's bytes
   int64_t outliers;       // columns of x that are no bytes

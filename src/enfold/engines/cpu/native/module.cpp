@@ -29,7 +29,7 @@ void gemm_float(const Matrix& x, const Matrix& w, std::optional<Vector> bias, in
 
 // A matrix of bytes and the arrays that it is made of.
 struct Bytes {
-  Array<int8_t, 4> panels;
+  Array<int8_t, 5> panels;
   Vector scale;
   Array<int32_t, 1> sum;
   std::vector<int32_t> places;  // a copy: an array could be written to after the check
@@ -42,12 +42,12 @@ struct Bytes {
   }
 };
 
-Bytes make_bytes(Array<int8_t, 4> panels, Vector scale, Array<int32_t, 1> sum, Array<int32_t, 1> places, Matrix apart,
+Bytes make_bytes(Array<int8_t, 5> panels, Vector scale, Array<int32_t, 1> sum, Array<int32_t, 1> places, Matrix apart,
                  int64_t columns) {
   const std::size_t rows = scale.shape(0);
-  expect(columns >= 0 && panels.shape(0) == (rows + 15) / 16 && panels.shape(2) == 16 && panels.shape(3) == 4 &&
-             static_cast<int64_t>(panels.shape(1)) == columns / 4 + (columns % 4 != 0),
-         "panels must be (ceil(N / 16), ceil(K / 4), 16, 4)");
+  expect(columns >= 0 && panels.shape(0) == (rows + 15) / 16 && panels.shape(2) == 4 && panels.shape(3) == 16 &&
+             panels.shape(4) == 4 && static_cast<int64_t>(panels.shape(1)) == columns / 16 + (columns % 16 != 0),
+         "panels must be (ceil(N / 16), ceil(K / 16), 4, 16, 4)");
   expect(sum.shape(0) == rows, "sum must be (N,)");
   expect(apart.shape(0) == places.shape(0) && (apart.shape(1) == rows || places.shape(0) == 0),
          "apart must be (outliers, N)");

@@ -139,19 +139,19 @@ inline void settle([[maybe_unused]] T& sum) {
 #endif
 }
 
-// Sums of products of unsigned numbers up to 15 and signed bytes, four in each of eight places. AVX2 has sixteen bits
-// for the products of two, which hold those of eight times two as well: 8 · 2 · 15 · 127 < 2^15.
-struct NibbleSum {
+// Sums of products of unsigned and signed bytes, four in each of eight places, of which few enough are added that AVX2's
+// sixteen bits hold them: two products of the four at a time, and only in the end both twos.
+struct ShortSum {
 #if defined(__AVX2__) && !defined(__AVX512VNNI__) && !defined(__AVXVNNI__)
   i16v pairs;
-  void add(i32v nibbles, i32v signed_bytes) {
-    pairs += (i16v)_mm256_maddubs_epi16((__m256i)nibbles, (__m256i)signed_bytes);
+  void add(i32v unsigned_bytes, i32v signed_bytes) {
+    pairs += (i16v)_mm256_maddubs_epi16((__m256i)unsigned_bytes, (__m256i)signed_bytes);
     settle(pairs);
   }
   i32v total() const { return (i32v)_mm256_madd_epi16((__m256i)pairs, _mm256_set1_epi16(1)); }
 #else
   i32v whole;
-  void add(i32v nibbles, i32v signed_bytes) { whole = dot_bytes(whole, nibbles, signed_bytes); }
+  void add(i32v unsigned_bytes, i32v signed_bytes) { whole = dot_bytes(whole, unsigned_bytes, signed_bytes); }
   i32v total() const { return whole; }
 #endif
 };
