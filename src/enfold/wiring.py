@@ -34,6 +34,7 @@ from enfold.packing import Packed
 
 __all__ = [
     "NO_TRACE",
+    "Flow",
     "Memory",
     "Plan",
     "Trace",
@@ -42,6 +43,7 @@ __all__ = [
     "encode",
     "remember",
     "run_head",
+    "run_layers",
 ]
 
 Array = Any
@@ -72,7 +74,7 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class _Flow:
+class Flow:
     """What every sublayer of one forward pass may need."""
 
     batch: Packed
@@ -82,7 +84,7 @@ class _Flow:
     trace: Trace
 
 
-Sublayer = Callable[[Array, _Flow], Array]
+Sublayer = Callable[[Array, Flow], Array]
 """Hidden states (T, D) to what is added to the residual stream (T, D), or both of a parallel block's."""
 
 Step = tuple[tuple[Sublayer, ...], Any]
@@ -102,6 +104,8 @@ class Plan:
     memories: tuple[Any, ...]
     branches: tuple[tuple[str, str, tuple[Callable[[Array], Array], ...]], ...]
     encoder: Plan | None
+    at_once: Callable[[Array, Array, Flow], Array | None] | None = None
+    """An engine's way to run all layers in one step; it gives None where it has none for this pass."""
 
 
 def build_tree(leaves: Sequence[Leaf], node: Callable[[], Any], make: Callable[[list[Leaf]], Any]) -> Any:
@@ -165,9 +169,19 @@ def encode(
         memory: what a decoder attends to, unless the cache remembers it.
         turn: this pass's dealings with the cache that holds keys and values of the tokens before.
     """
-    flow = _Flow(batch, plan.relative(batch), memory, turn, trace)
+    flow = Flow(batch, plan.relative(batch), memory, turn, trace)
     residual, hidden = _embed(plan, batch)
-    for layer in plan.layers:
+    if plan.at_once is not None and trace is NO_TRACE:
+        last = plan.at_once(residual, hidden, flow)
+        if last is not None:
+            return last
+    return run_layers(plan.layers, residual, hidden, flow)
+
+
+def run_layers(layers: tuple[tuple[Step, ...], ...], residual: Array, hidden: Array, flow: Flow) -> Array:
+    """The residual stream and what enters the first layer, (T, D) each, to the last hidden states."""
+    trace = flow.trace
+    for layer in layers:
         trace.hidden(residual)
         for sublayers, join in layer:
             if len(sublayers) == 1:
@@ -229,7 +243,7 @@ def _attention(leaf: Any, depth: int, arch: Architecture) -> Sublayer:
     distances = _distances(arch)
     query_norm, key_norm = getattr(leaf, "query_norm", _same), getattr(leaf, "key_norm", _same)
 
-    def run(hidden: Array, flow: _Flow) -> Array:
+    def run(hidden: Array, flow: Flow) -> Array:
         query, key, value = leaf.project(hidden)
         spans, near = flow.batch.spans, distances(leaf, flow.relative)
         kept = None if flow.turn is None else flow.turn.own(depth)
@@ -242,7 +256,7 @@ def _attention(leaf: Any, depth: int, arch: Architecture) -> Sublayer:
 
 
 def _cross_attention(leaf: Any, depth: int) -> Sublayer:
-    def run(hidden: Array, flow: _Flow) -> Array:
+    def run(hidden: Array, flow: Flow) -> Array:
         query, spans = leaf.query(hidden), flow.batch.spans
         seen: list[Array] | None = [] if flow.trace.attentions else None
         if flow.memory is None:

@@ -234,6 +234,45 @@ def _lengths(draw: Callable[..., Any], total: int) -> tuple[np.ndarray, np.ndarr
     return np.array([0, cut], np.int64), np.array([cut, total - cut], np.int64)
 
 
+def run_program(width: int, steps: list[Any], arguments: list[Any]) -> None:
+    """Writes a program down and runs it."""
+    program = native.Program(width)
+    for name, each in steps:
+        getattr(program, name)(*each)
+    program.run(*arguments)
+
+
+def function(name: str) -> Callable[..., Any]:
+    """A function of the module, or :func:`run_program`."""
+    found: Callable[..., Any] = run_program if name == "run_program" else getattr(native, name)
+    return found
+
+
+def program_of(m: int, heads: int, size: int, cached: bool) -> list[Any]:
+    """What :func:`run_program` takes, for a small layer of ``m`` rows."""
+    width = heads * size
+    x, projected, mixed, hidden = ((i * width, width, 0, width) for i in (0, 1, 4, 5))
+    query, key, value = ((width, 3 * width, i * width, width) for i in range(3))
+    projected = (width, 3 * width, 0, 3 * width)
+    kind = [heads, heads, size, 0.5, True, 0, False, mixed]
+    attend = ("attend_cached", [0, query, (key, value), *kind]) if cached else ("attend", [query, key, value, *kind])
+    steps = [
+        ("product", [floats(3 * width, width), floats(3 * width), 0, None, x, projected]),
+        ("rotate", [key, size]),
+        attend,
+        ("norm", [mixed, floats(size), None, 1e-5, hidden]),
+        ("product", [native.Bytes(*byte_matrix(width, width)), None, 1, hidden, mixed, x]),
+        ("join", [[x, hidden], mixed, [(floats(width), floats(width), 1e-5, hidden)]]),
+    ]
+    store = floats(3, heads, 64, size)
+    begin, count = np.array([0], np.int64), np.array([m], np.int64)
+    stored = ([store], [store + 1], np.array([1], np.int64), np.array([2], np.int64), count + 2)
+    angles = floats(m, size // 2 * 2), floats(m, size // 2 * 2)
+    out = np.empty((m, width), np.float32)
+    own = stored if cached else None
+    return [6 * width, steps, [[(floats(m, width), x)], hidden, out, begin, count, angles, None, own, None]]
+
+
 @st.composite
 def calls(draw: Callable[..., Any]) -> tuple[str, list[Any]]:
     """A function of the module and arguments that fit it."""
@@ -267,6 +306,8 @@ def calls(draw: Callable[..., Any]) -> tuple[str, list[Any]]:
                 ("keep", [x, x + 1, store, store + 1, begin, np.minimum(count, 19), rows, past]),
                 ("rotate", [x, size, floats(m, size // 2 * 2), floats(m, size // 2 * 2)]),
                 ("join", [[x, x + 1], x + 2, [(floats(width), None, 1e-5, x + 3)]]),
+                ("take", [m, n]),
+                ("run_program", program_of(m, heads, size, draw(st.booleans()))),
             ]
         )
     )
@@ -345,8 +386,8 @@ def test_no_argument_crashes_the_module(data: st.DataObject) -> None:
         arguments[at] = data.draw(spoilt(arguments[at]))
     native.set_threads(data.draw(st.sampled_from([1, 2])))
     try:
-        getattr(native, name)(*arguments)
-    except (TypeError, ValueError):
+        function(name)(*arguments)
+    except (TypeError, ValueError, AttributeError, MemoryError):
         pass
     finally:
         native.set_threads(1)
@@ -357,7 +398,7 @@ def test_no_argument_crashes_the_module(data: st.DataObject) -> None:
 @given(calls())
 def test_arguments_that_fit_are_taken(call: tuple[str, list[Any]]) -> None:
     name, arguments = call
-    getattr(native, name)(*arguments)
+    function(name)(*arguments)
 
 
 @compiled

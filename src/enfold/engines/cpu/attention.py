@@ -19,7 +19,7 @@ from enfold.positions import depends_on_length, rotary_table
 from enfold.relative import HIDDEN, bias_rows, relative_rows
 from enfold.threads import in_parallel
 
-__all__ = ["Edges", "make_leaf"]
+__all__ = ["Attend", "Edges", "arrays_of", "edges", "make_leaf"]
 
 Spans = list[tuple[int, int]]
 
@@ -136,23 +136,20 @@ class Attend:
         self, query: Floats, key: Any, value: Any, spans: Spans, key_spans: Spans, kept: Kept | None, distances: Any
     ) -> Floats:
         out = empty(*query.shape)
-        begin, count = _edges(spans)
+        begin, count = edges(spans)
         causal = self.causal and distances is None
         bias = distances if distances is None or distances.ndim == 4 else distances[None]
         rest = (float(self.scale), causal, self.window or 0, bias, out)
         heads = self.kv_heads * self.groups
         if kept is None:
             shape = (heads, self.kv_heads, self.head_size)
-            native.attend_packed(query, *_alike(key, value), *shape, begin, count, *_edges(key_spans), *rest)
+            native.attend_packed(query, *_alike(key, value), *shape, begin, count, *edges(key_spans), *rest)
             return out
         store, reading = kept
-        memo = reading.memo
-        if "rows" not in memo:
-            memo["rows"], memo["lengths"] = np.array(reading.rows), np.array(reading.lengths)
-            memo["pasts"] = np.array(reading.pasts) if reading.pasts is not None else None
-        if key is not None and memo["pasts"] is not None:
-            native.keep(key, value, store.keys, store.values, begin, count, memo["rows"], memo["pasts"])
-        native.attend_stored(query, store.keys, store.values, heads, begin, count, memo["rows"], memo["lengths"], *rest)
+        rows, pasts, lengths = arrays_of(reading)
+        if key is not None and pasts is not None:
+            native.keep(key, value, store.keys, store.values, begin, count, rows, pasts)
+        native.attend_stored(query, store.keys, store.values, heads, begin, count, rows, lengths, *rest)
         return out
 
     # ── in numpy ─────────────────────────────────────────────────────────────
@@ -224,7 +221,7 @@ class Attend:
             scores += towards.swapaxes(2, 3)
 
 
-def _edges(spans: Spans) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def edges(spans: Spans) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Where each sequence begins, and how long it is."""
     if isinstance(spans, Edges):
         return spans.arrays
@@ -232,13 +229,22 @@ def _edges(spans: Spans) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return np.ascontiguousarray(array[:, 0]), array[:, 1] - array[:, 0]
 
 
+def arrays_of(reading: Reading) -> tuple[NDArray[np.int64], NDArray[np.int64] | None, NDArray[np.int64]]:
+    """Rows, pasts and lengths, made once for all layers."""
+    if "arrays" not in reading.memo:
+        pasts = None if reading.pasts is None else np.array(reading.pasts, np.int64)
+        reading.memo["arrays"] = np.array(reading.rows, np.int64), pasts, np.array(reading.lengths, np.int64)
+    arrays: tuple[NDArray[np.int64], NDArray[np.int64] | None, NDArray[np.int64]] = reading.memo["arrays"]
+    return arrays
+
+
 class Edges(list[tuple[int, int]]):
     """Spans that make their arrays once for all layers."""
 
     @cached_property
     def arrays(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """See :func:`_edges`."""
-        return _edges(list(self))
+        """See :func:`edges`."""
+        return edges(list(self))
 
 
 def _alike(key: Floats, value: Floats) -> tuple[Floats, Floats]:

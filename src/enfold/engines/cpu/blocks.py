@@ -26,7 +26,7 @@ from enfold.engines.cpu.block_codes import (
     pack,
     unpack,
 )
-from enfold.engines.cpu.kernels import ACTIVATIONS
+from enfold.engines.cpu.kernels import ACTIVATION_NUMBERS, ACTIVATIONS
 from enfold.engines.cpu.native_module import empty, native
 from enfold.errors import CorruptFileError, InputError
 from enfold.threads import in_parallel
@@ -36,7 +36,6 @@ __all__ = ["BlockMatrix"]
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 
-_NUMBERS: dict[Activation | None, int] = {None: 0} | {name: number for number, name in enumerate(ACTIVATIONS, 1)}
 _CHUNK = 1 << 18
 """Numbers that are packed or unpacked at a time, to within a panel."""
 
@@ -53,14 +52,14 @@ class BlockMatrix:
     count: int
     coding: Coding
     shape: tuple[int, int] = field(init=False)
-    _handle: Any = field(init=False, repr=False, default=None)
+    handle: Any = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
         coding = self.coding
         object.__setattr__(self, "shape", (self.count, self.panels.shape[1] * coding.group))
         if native is not None:
             parts = (self.count, coding.bits, coding.group, coding.offsets, coding.zero)
-            object.__setattr__(self, "_handle", native.Blocks(self.panels, *parts))
+            object.__setattr__(self, "handle", native.Blocks(self.panels, *parts))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.panels, self.count, self.coding)
@@ -177,10 +176,10 @@ class BlockMatrix:
         out = empty(rows[0], size)
         if not out.size:
             return out
-        if native is None or self._handle is None:
+        if native is None or self.handle is None:
             return self._numpy_product(x, bias, activation, gate, out)
         bias, gate = bias if bias is None else _behaved(bias), gate if gate is None else _behaved(gate)
-        native.gemm_blocks(_behaved(x), self._handle, bias, _NUMBERS[activation], gate, out)
+        native.gemm_blocks(_behaved(x), self.handle, bias, ACTIVATION_NUMBERS[activation], gate, out)
         return out
 
     def _numpy_product(
@@ -212,8 +211,8 @@ class BlockMatrix:
         if len(ids) and not (ids.min() >= 0 and ids.max() < self.count):
             raise InputError(f"ids are from {ids.min()} to {ids.max()}; expected 0 to {self.count - 1}")
         out = empty(len(ids), self.shape[1])
-        if native is not None and self._handle is not None:
-            native.block_rows(self._handle, _behaved(ids), out)
+        if native is not None and self.handle is not None:
+            native.block_rows(self.handle, _behaved(ids), out)
             return out
         step = _panels_at_once(self.shape[1])
         for begin in range(0, len(ids), step):

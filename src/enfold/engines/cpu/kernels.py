@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from enfold.arch import Activation
 from enfold.threads import in_parallel
 
-__all__ = ["ACTIVATIONS", "gelu", "gelu_tanh", "layer_norm", "rms_norm", "softmax"]
+__all__ = ["ACTIVATIONS", "ACTIVATION_NUMBERS", "gelu", "gelu_tanh", "layer_norm", "rms_norm", "softmax"]
 
 Floats = NDArray[np.float32]
 
@@ -113,6 +113,8 @@ ACTIVATIONS: Mapping[Activation, Callable[[Floats], Floats]] = {
     "silu": silu,
     "tanh": tanh,
 }
+ACTIVATION_NUMBERS: Mapping[Activation | None, int] = {name: n for n, name in enumerate((None, *ACTIVATIONS))}
+"""What compiled kernels call them (``native/kernels.h``)."""
 
 
 def layer_norm(values: Floats, weight: Floats, bias: Floats, eps: float) -> Floats:

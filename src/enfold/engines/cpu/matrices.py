@@ -32,7 +32,6 @@ __all__ = ["OUTLIERS", "ByteMatrix", "FloatMatrix", "Matrix", "PackedMatrix"]
 
 Floats = NDArray[np.float32]
 
-_NUMBERS: dict[Activation | None, int] = {name: number for number, name in enumerate((None, *kernels.ACTIVATIONS))}
 OUTLIERS = 8
 """Columns that stand apart."""
 _APART_MOST = 32
@@ -48,6 +47,10 @@ class Matrix(Protocol):
     @property
     def shape(self) -> tuple[int, int]:
         """(N, K)."""
+
+    @property
+    def handle(self) -> Any:
+        """What compiled kernels take for it; None where they have none for it."""
 
     def product(
         self, x: Floats, bias: Floats | None = None, activation: Activation | None = None, gate: Floats | None = None
@@ -87,6 +90,11 @@ class FloatMatrix:
         """(N, K)."""
         return self.weights.shape[0], self.weights.shape[1]
 
+    @property
+    def handle(self) -> Any:
+        """See :class:`Matrix`."""
+        return self.weights
+
     def rows(self, ids: NDArray[np.int64]) -> Floats:
         """See :class:`Matrix`."""
         return self.weights[ids]
@@ -98,7 +106,8 @@ class FloatMatrix:
         if native is None:
             return _finished(x @ self.weights.T, bias, activation, gate)
         out = empty(len(x), len(self.weights))
-        native.gemm_float(np.require(x, np.float32, ["C", "A"]), self.weights, bias, _NUMBERS[activation], gate, out)
+        number = kernels.ACTIVATION_NUMBERS[activation]
+        native.gemm_float(np.require(x, np.float32, ["C", "A"]), self.weights, bias, number, gate, out)
         return out
 
 
@@ -190,11 +199,12 @@ class ByteMatrix:
         return len(self.scale), self.columns
 
     @cached_property
-    def _native(self) -> Any:
+    def handle(self) -> Any:
+        """See :class:`Matrix`."""
         return native.Bytes(self.panels, self.scale, self.sums, self.places, self.apart, self.columns)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_native"}
+        return {name: value for name, value in self.__dict__.items() if name != "handle"}
 
     def rows(self, ids: NDArray[np.int64]) -> Floats:
         """See :class:`Matrix`."""
@@ -211,7 +221,8 @@ class ByteMatrix:
         if native is None:
             return _finished(self._twin(x), bias, activation, gate)
         out = empty(len(x), len(self.scale))
-        native.gemm_bytes(np.require(x, np.float32, ["C", "A"]), self._native, bias, _NUMBERS[activation], gate, out)
+        number = kernels.ACTIVATION_NUMBERS[activation]
+        native.gemm_bytes(np.require(x, np.float32, ["C", "A"]), self.handle, bias, number, gate, out)
         return out
 
     def _twin(self, x: Floats) -> Floats:

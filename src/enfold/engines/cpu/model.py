@@ -22,6 +22,7 @@ from enfold.engines.cpu import ops
 from enfold.engines.cpu.attention import Edges, make_leaf
 from enfold.engines.cpu.leaves import Node
 from enfold.engines.cpu.native_module import native
+from enfold.engines.cpu.program import at_once
 from enfold.engines.cpu.weights import Compute, ModelWeights
 from enfold.leaves import tensor_shapes
 from enfold.model import PreTrainedModel, initial_values, table_of
@@ -68,11 +69,15 @@ class CpuModel(PreTrainedModel):
         peaks = ModelWeights.watched(self._tensors, self._try_out) if rounds else None
         shapes = tensor_shapes(self.blueprint.leaves)
         self._weights = ModelWeights(self._tensors, self.compute, self._blocks, peaks, self._packed, shapes)
-        return self._wired(self._weights)
+        tree = self._tree(self._weights)
+        plan, encoder = wiring.assemble(tree, self.arch, self.head), None
+        if plan.encoder and self.arch.encoder:
+            encoder = replace(plan.encoder, at_once=at_once(tree.encoder, self.arch.encoder))
+        return replace(plan, at_once=at_once(tree, self.arch), encoder=encoder)
 
-    def _wired(self, weights: ModelWeights) -> wiring.Plan:
-        tree = wiring.build_tree(self.blueprint.leaves, Node, partial(make_leaf, weights=weights))
-        return wiring.assemble(tree, self.arch, self.head)
+    def _tree(self, weights: ModelWeights) -> Node:
+        tree: Node = wiring.build_tree(self.blueprint.leaves, Node, partial(make_leaf, weights=weights))
+        return tree
 
     def _try_out(self, weights: ModelWeights) -> None:
         """A pass over random tokens: columns that are large for those are so for all."""
@@ -81,7 +86,8 @@ class CpuModel(PreTrainedModel):
         length = min(_TRIED_LENGTH, arch.max_length)
         rows = [draw.integers(0, arch.vocab_size, length) for _ in range(_TRIED)]
         with np.errstate(all="ignore"):
-            self._run(self._wired(weights), pack(arch, rows), (), np.arange(length), None, None)
+            plan = wiring.assemble(self._tree(weights), self.arch, self.head)
+            self._run(plan, pack(arch, rows), (), np.arange(length), None, None)
 
     def __getstate__(self) -> dict[str, Any]:
         left = ("_plan", "_blocks", "_weights")

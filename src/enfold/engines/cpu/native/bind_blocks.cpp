@@ -4,12 +4,6 @@
 
 namespace {
 
-// A matrix and the array that it lies in.
-struct Blocks {
-  Array<uint8_t, 3> panels;
-  BlockMatrix matrix;
-};
-
 Blocks make_blocks(Array<uint8_t, 3> panels, int64_t rows, int bits, int group, bool offsets, int zero) {
   expect((bits == 4 && group == 32) || (bits == 6 && (group == 16 || group == 32)) || (bits == 8 && group == 32),
          "blocks are of 4 or 8 bits in groups of 32, or of 6 bits in groups of 16 or 32");

@@ -7,13 +7,16 @@
 
 #include <optional>
 #include <stdexcept>
+#include <vector>
 
 #include "kernels.h"
 #include "strict.h"
 
 namespace nb = nanobind;
 
+void bind_attention(nb::module_& module);
 void bind_blocks(nb::module_& module);
+void bind_program(nb::module_& module);
 
 template <typename T, int Dims>
 using Array = Strict<nb::ndarray<const T, nb::numpy, nb::ndim<Dims>, nb::c_contig, nb::device::cpu>>;
@@ -66,3 +69,24 @@ inline Finish finish_of(const std::optional<Vector>& bias, int activation, const
   return {bias ? bias->data() : nullptr, static_cast<Activation>(activation), gate ? gate->data() : nullptr, out.data(),
           stride};
 }
+
+// A matrix of bytes and the arrays that it is made of.
+struct Bytes {
+  Array<int8_t, 5> panels;
+  Vector scale;
+  Array<int32_t, 1> sum;
+  std::vector<int32_t> places;  // a copy: an array could be written to after the check
+  Matrix apart;
+  int64_t columns;
+
+  ByteMatrix view() const {
+    return {static_cast<int64_t>(scale.shape(0)), columns,       panels.data(), scale.data(), sum.data(),
+            static_cast<int64_t>(places.size()), places.data(), apart.data()};
+  }
+};
+
+// A matrix in blocks and the array that it lies in.
+struct Blocks {
+  Array<uint8_t, 3> panels;
+  BlockMatrix matrix;
+};
