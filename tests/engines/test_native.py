@@ -307,6 +307,7 @@ def calls(draw: Callable[..., Any]) -> tuple[str, list[Any]]:
                 ("rotate", [x, size, floats(m, size // 2 * 2), floats(m, size // 2 * 2)]),
                 ("join", [[x, x + 1], x + 2, [(floats(width), None, 1e-5, x + 3)]]),
                 ("take", [m, n]),
+                ("log_softmax", [floats(m, n)]),
                 ("run_program", program_of(m, heads, size, draw(st.booleans()))),
             ]
         )

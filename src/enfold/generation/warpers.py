@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from enfold.engines.cpu.native_module import native
 from enfold.generation.rows import Rows, Scores
 from enfold.threads import in_parallel
 
@@ -179,6 +180,9 @@ def log_softmax(scores: Scores) -> Scores:
 
     A row of ``-inf`` alone stays as it is; one that has NaN, or infinity, becomes NaN, which whoever chooses refuses.
     """
+    if native is not None and scores.dtype == np.float32 and scores.flags.carray:
+        native.log_softmax(scores)
+        return scores
 
     def part(first: int, last: int) -> None:
         weights = np.empty(scores.shape[1], np.float32)

@@ -23,7 +23,7 @@ from enfold.engines.cpu.attention import Edges, make_leaf
 from enfold.engines.cpu.leaves import Node
 from enfold.engines.cpu.native_module import native
 from enfold.engines.cpu.program import at_once
-from enfold.engines.cpu.weights import Compute, ModelWeights
+from enfold.engines.cpu.weights import Compute, ModelWeights, release
 from enfold.leaves import tensor_shapes
 from enfold.model import PreTrainedModel, initial_values, table_of
 from enfold.packing import Packed, pack, share_out
@@ -67,6 +67,9 @@ class CpuModel(PreTrainedModel):
     def _wire(self) -> wiring.Plan:
         rounds = self.compute == "int8" and not self._packed
         peaks = ModelWeights.watched(self._tensors, self._try_out) if rounds else None
+        if rounds:
+            for tensor in self._tensors.values():
+                release(tensor)  # all of the file was read
         shapes = tensor_shapes(self.blueprint.leaves)
         self._weights = ModelWeights(self._tensors, self.compute, self._blocks, peaks, self._packed, shapes)
         tree = self._tree(self._weights)

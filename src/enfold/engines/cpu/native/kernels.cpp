@@ -7,7 +7,7 @@
 #include "gemm_blocks.h"
 #include "gemm_bytes.h"
 #include "gemm_float.h"
-#include "join.h"
+#include "rows.h"
 
 #define ENFOLD_TEXT_(x) #x
 #define ENFOLD_TEXT(x) ENFOLD_TEXT_(x)
@@ -23,4 +23,5 @@ const Kernels ENFOLD_JOIN(ENFOLD_ISA, _kernels) = {
     ENFOLD_ISA::attend,
     ENFOLD_ISA::rotate,
     ENFOLD_ISA::join,
+    ENFOLD_ISA::log_softmax,
 };

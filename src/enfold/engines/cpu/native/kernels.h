@@ -48,7 +48,7 @@ struct NormWeights {
   float eps;
 };
 
-// See join.h
+// See rows.h
 struct Joined {
   int64_t rows, width;
   const float* terms[3];
@@ -78,6 +78,7 @@ struct Kernels {
   void (*rotate)(float* x, int64_t tokens, int64_t stride, int64_t heads, int64_t size, const float* cosines,
                  const float* sines, int64_t turned);
   void (*join)(const Joined& joined);
+  void (*log_softmax)(float* rows, int64_t m, int64_t n);  // in place
 };
 
 extern const Kernels portable_kernels, avx2_kernels, avx512_kernels, neon_kernels;

@@ -12,7 +12,7 @@
 namespace {
 
 constexpr std::align_val_t LINE{64};
-constexpr int64_t KEPT_MOST = int64_t{48} << 20;  // bytes that nobody uses and that are not given back
+constexpr int64_t KEPT_MOST = int64_t{96} << 20;  // bytes that nobody uses and that are not given back
 
 struct Shelf {
   std::mutex mutex;

@@ -88,6 +88,11 @@ void join(const std::vector<Matrix>& terms, std::optional<OutMatrix> total, cons
   kernels().join(joined);
 }
 
+void log_softmax(OutMatrix scores) {
+  nb::gil_scoped_release unlocked;
+  kernels().log_softmax(scores.data(), scores.shape(0), scores.shape(1));
+}
+
 }  // namespace
 
 NB_MODULE(_native, module) {
@@ -100,6 +105,7 @@ NB_MODULE(_native, module) {
   module.def("gemm_bytes", &gemm_bytes);
   module.def("take", &take);
   module.def("join", &join);
+  module.def("log_softmax", &log_softmax);
   bind_attention(module);
   bind_program(module);  // after the matrices that it takes
 }

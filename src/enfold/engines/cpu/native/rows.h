@@ -1,9 +1,11 @@
-// Where a sublayer's result meets the residual stream: addition and norms in one pass over each row.
+// What is done to whole rows: where a sublayer's result meets the residual stream, addition and norms in one pass; and the
+// softmax of scores.
 #pragma once
 
+#include "buffer.h"
 #include "kernels.h"
+#include "maths.h"
 #include "pool.h"
-#include "simd.h"
 
 namespace ENFOLD_ISA {
 
@@ -54,6 +56,36 @@ inline void join(const Joined& joined) {
         to[i] = value;
       }
       for (int norm = 0; norm < joined.norm_count; norm++) norm_row(to, joined.out[norm] + at, width, joined.norms[norm]);
+    }
+  });
+}
+
+// Each row (n) becomes the logarithms of its softmax. A row of -inf alone stays; one with NaN or +inf becomes NaN.
+inline void log_softmax(float* rows, int64_t m, int64_t n) {
+  const float lost = -__builtin_inff();
+  parallel_range(m, most<int64_t>(1, 32768 / most<int64_t>(1, n)), [&](int64_t first, int64_t last) {
+    for (int64_t row = first; row < last; row++) {
+      float* x = rows + row * n;
+      const auto at = [&](int64_t i) {  // beyond the end is -inf, which changes nothing
+        if (i + LANES <= n) return load(x + i);
+        f32v value = all(lost);
+        std::memcpy(&value, x + i, (n - i) * sizeof(float));
+        return value;
+      };
+      f32v tops = all(lost), bad{};
+      for (int64_t i = 0; i < n; i += LANES) {
+        const f32v value = at(i);
+        tops = max(tops, value);
+        bad += value == value ? all(0.f) : value;
+      }
+      const float top = highest(tops);
+      if (top == lost && sum(bad) == 0) continue;
+      f32v total{};
+      for (int64_t i = 0; i < n; i += LANES) total += exp(at(i) - top);
+      const float shift = __builtin_logf(sum(total) + sum(bad));
+      for (int64_t i = 0; i < n; i += LANES)
+        if (const f32v value = at(i) - top - shift; i + LANES <= n) store(x + i, value);
+        else store_some(x + i, value, static_cast<int>(n - i));
     }
   });
 }
