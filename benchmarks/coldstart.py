@@ -57,7 +57,9 @@ def run(code: str, folder: str) -> str:
         RuntimeError: it failed; the message is the last line of its errors.
     """
     command = [sys.executable, "-c", code, folder]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | ENVIRONMENT)
+    # compiled modules are kept, as those of every installed package are
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"} | ENVIRONMENT
+    done = subprocess.run(command, capture_output=True, text=True, env=env)
     if done.returncode:
         raise RuntimeError(done.stderr.strip().splitlines()[-1])
     return done.stdout.strip()

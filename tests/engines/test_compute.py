@@ -7,7 +7,7 @@ import pytest
 
 import enfold
 from enfold.errors import InputError
-from tests.support import minilm, smollm2
+from tests.support import minilm, shared, smollm2
 
 TEXTS = ["A dog chased the ball.", "Parliament passed the budget.", "Rent is due on the first.", "我明天再来。", "Why?"]
 
@@ -19,6 +19,18 @@ def vectors(dtype: str) -> np.ndarray:
 def test_bytes_are_near_float32() -> None:
     cosines = (vectors("int8") * vectors("float32")).sum(axis=1)
     assert cosines.mean() > 0.999 and cosines.min() > 0.997
+
+
+def test_a_classifier_says_the_same_in_bytes() -> None:
+    lines = shared("data", "sms-spam.tsv").read_text(encoding="utf-8").splitlines()[1:1501]
+    labels, texts = zip(*(line.split("\t", 1) for line in lines), strict=True)
+    exact, rounded = (np.asarray(enfold.pipeline("embed", minilm(), dtype=d)(list(texts))) for d in ("float32", "int8"))
+    exact, rounded = (np.c_[each, np.ones(len(each))] for each in (exact, rounded))
+    known, wanted = exact[:500], np.array([1.0 if label == "spam" else -1.0 for label in labels])
+    weights = np.linalg.solve(known.T @ known + 0.5 * np.eye(known.shape[1]), known.T @ wanted[:500])
+    says, says_rounded = exact[500:] @ weights > 0, rounded[500:] @ weights > 0
+    assert (says == (wanted[500:] > 0)).mean() > 0.95
+    assert (says == says_rounded).mean() >= 0.99
 
 
 def test_four_bits_still_tell_texts_apart() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -92,7 +93,7 @@ def criteria(
     Raises:
         InputError: stop strings without tokenizer.
     """
-    found: list[Criterion] = [MaxLength(lambda given: config.length_limit(given, positions))]
+    found: list[Criterion] = [MaxLength(functools.cache(lambda given: config.length_limit(given, positions)))]
     if config.max_time is not None:
         found.append(MaxTime(config.max_time))
     if config.stop_strings is not None:
