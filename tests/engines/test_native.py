@@ -261,6 +261,7 @@ def program_of(m: int, heads: int, size: int, cached: bool) -> list[Any]:
         ("rotate", [key, size]),
         attend,
         ("norm", [mixed, floats(size), None, 1e-5, hidden]),
+        ("copy", [query, hidden]),
         ("product", [native.Bytes(*byte_matrix(width, width)), None, 1, hidden, mixed, x]),
         ("join", [[x, hidden], mixed, [(floats(width), floats(width), 1e-5, hidden)]]),
     ]

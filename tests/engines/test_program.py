@@ -53,10 +53,20 @@ def test_programs_equal_their_steps(model_type: str, dtype: str, tmp_path: Path)
         assert made(first.at_once) == [True]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "int8", "int4"])
 @pytest.mark.parametrize("model_type", WRITERS)
-def test_programs_with_a_cache_equal_their_steps(model_type: str, tmp_path: Path) -> None:
+def test_decoders_without_a_cache_equal_their_steps(model_type: str, dtype: str, tmp_path: Path) -> None:
     kind = "causal-lm" if "causal-lm" in FAMILIES[model_type].heads else "seq2seq-lm"
-    model, stepping, inputs = loaded(model_type, kind, tmp_path, "float32")
+    model, stepping, inputs = loaded(model_type, kind, tmp_path, dtype)
+    found, expected = (each(**inputs, use_cache=False).logits for each in (model, stepping))
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8", "int4"])
+@pytest.mark.parametrize("model_type", WRITERS)
+def test_programs_with_a_cache_equal_their_steps(model_type: str, dtype: str, tmp_path: Path) -> None:
+    kind = "causal-lm" if "causal-lm" in FAMILIES[model_type].heads else "seq2seq-lm"
+    model, stepping, inputs = loaded(model_type, kind, tmp_path, dtype)
     name = "input_ids" if kind == "causal-lm" else "decoder_input_ids"
     rows = len(inputs["input_ids"])
     start = inputs if kind == "causal-lm" else {**inputs, name: np.full((rows, 2), 3)}

@@ -115,8 +115,8 @@ class FloatMatrix:
 class ByteMatrix:
     """Weights as bytes: w = scale · q, q from -127 to 127.
 
-    Scales are as small as two bounds allow: the largest number of a row, and the sums of eight products that must fit
-    16 bits (gemm_bytes.h), of which no row of weights that are alike comes near the first.
+    Bytes are as large as two bounds allow: 127, and the sums of eight products that must fit 16 bits (gemm_bytes.h). Of
+    rows whose weights are much alike, the second holds them to 32. A file's bytes are trusted to keep it.
 
     What comes in is written in 7 bits with a scale and a zero for each row, but for the row's largest numbers, about
     one in 192, and its largest columns: those are multiplied in float32, and so are the columns' weights.
@@ -157,9 +157,12 @@ class ByteMatrix:
             rows[:count, :k] = weights[16 * first : 16 * first + count]
             rows[:, apart_at] = 0
             steps = _steps(rows)
-            scale[16 * first : 16 * first + count] = steps[:count]
             with np.errstate(invalid="ignore"):
-                whole = np.rint(rows / np.where(steps > 0, steps, np.float32(1))[:, None])
+                exact = rows / np.where(steps > 0, steps, np.float32(1))[:, None]
+                whole = np.rint(exact)
+                squares = np.maximum(np.einsum("nk,nk->n", whole, whole), 1)
+                steps *= np.where(steps > 0, np.einsum("nk,nk->n", exact, whole) / squares, 1)  # least squares
+                scale[16 * first : 16 * first + count] = steps[:count]
                 sums[16 * first : 16 * first + count] = whole[:count].sum(axis=1)  # exact: less than 2^24
                 panels[first : first + some] = whole.reshape(-1, 16, groups, 4, 4).transpose(0, 2, 3, 1, 4)
         if not (np.isfinite(scale).all() and np.isfinite(apart).all()):
@@ -201,6 +204,8 @@ class ByteMatrix:
     @cached_property
     def handle(self) -> Any:
         """See :class:`Matrix`."""
+        if native is None:
+            return None
         return native.Bytes(self.panels, self.scale, self.sums, self.places, self.apart, self.columns)
 
     def __getstate__(self) -> dict[str, Any]:

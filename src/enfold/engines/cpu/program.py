@@ -69,10 +69,19 @@ class _Writer:
     def product(self, matrix: Matrix, bias: Any, activation: Any, x: _Slot, gate: _Slot | None = None) -> _Slot:
         if matrix.handle is None:
             raise _Unwritten
+        bias = None if bias is None else np.require(bias, np.float32, ["C", "A"])
         out = self.slot(matrix.shape[0])
         reads = [x] if gate is None else [x, gate]
         number = ACTIVATION_NUMBERS[activation]
         self.add("product", matrix.handle, bias, number, gate, x, out, reads=reads, writes=[out])
+        return out
+
+    def alone(self, slot: _Slot) -> _Slot:
+        """The slot, or a copy of it where it is some columns of a result."""
+        if slot.columns == slot.width:
+            return slot
+        out = self.slot(slot.columns)
+        self.add("copy", slot, out, reads=[slot], writes=[out])
         return out
 
     def finished(self, inputs: Sequence[_Slot], last: _Slot) -> tuple[Any, Callable[[_Slot], tuple[int, ...]]]:
@@ -199,7 +208,10 @@ def _attend(leaf: Attend, writer: _Writer) -> Any:
         shape = (leaf.kv_heads * leaf.groups, leaf.kv_heads, leaf.head_size, float(leaf.scale))
         rest = (*shape, leaf.causal and near is None, leaf.window or 0, near is not None, out)
         if kept is None:
-            writer.add("attend", query, key, value, *rest, reads=[query, key, value], writes=[out])  # type: ignore[list-item]
+            assert key is not None and value is not None
+            if key.width != value.width:  # rows must be equally far apart
+                key, value = writer.alone(key), writer.alone(value)
+            writer.add("attend", query, key, value, *rest, reads=[query, key, value], writes=[out])
         else:
             added = None if key is None or value is None else (key, value)
             writer.add("attend_cached", kept, query, added, *rest, reads=[query, *(added or ())], writes=[out])

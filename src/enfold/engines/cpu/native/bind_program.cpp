@@ -8,6 +8,7 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <chrono>
 #include <cstring>
 #include <functional>
 #include <string>
@@ -75,7 +76,8 @@ class Program {
       write(w.n, w.k);
       add([=](const Pass& pass) { kernels().gemm_blocks(at(pass, from).data, pass.rows, w, finish(pass)); });
     } else {
-      const auto w = nb::cast<Matrix>(matrix, false);
+      Matrix w;
+      expect(nb::try_cast(matrix, w, false), "a matrix must be one of floats (N, K), of bytes or of blocks");
       write(w.shape(0), w.shape(1));
       add([=](const Pass& pass) {
         kernels().gemm_float(at(pass, from).data, pass.rows, w.shape(1), w.data(), w.shape(0), finish(pass));
@@ -108,6 +110,12 @@ class Program {
     });
   }
 
+  // Some columns as a result of their own.
+  void copy(Slot from, Slot to) {
+    expect(columns(inside(from)) == columns(whole(to)) && !overlap(from, to), "a copy is as wide as what it copies");
+    add([=](const Pass& pass) { copy_lines(at(pass, from), at(pass, to)); });
+  }
+
   // Each `width` numbers of a row on their own, written elsewhere.
   void norm(Slot from, Vector weight, std::optional<Vector> bias, float eps, Slot to) {
     const int64_t width = weight.shape(0);
@@ -115,9 +123,8 @@ class Program {
            "a norm is written to a slot of its own that is as wide as what it reads");
     expect(!bias || static_cast<int64_t>(bias->shape(0)) == width, "weights of norms must be (width,)");
     add([=](const Pass& pass) {
-      const Lines x = at(pass, from), out = at(pass, to);
-      for (int64_t row = 0; row < x.rows; row++)
-        std::memcpy(out.data + row * out.stride, x.data + row * x.stride, x.width * sizeof(float));
+      const Lines out = at(pass, to);
+      copy_lines(at(pass, from), out);
       Joined joined{};
       joined.rows = out.rows * (out.width / width), joined.width = width;
       joined.terms[0] = joined.out[0] = out.data, joined.term_count = joined.norm_count = 1;
@@ -166,7 +173,8 @@ class Program {
   // Copies `inputs` into their slots, runs all steps, and copies the slot `from` out.
   void run(const std::vector<std::tuple<Matrix, Slot>>& inputs, Slot from, OutMatrix out, const Places& begin,
            const Places& count, std::optional<Angles> angles, std::optional<Bias> bias, std::optional<Stored> own,
-           std::optional<Stored> others) const {
+           std::optional<Stored> others) {
+    sealed_ = true;  // other threads may be running the steps from here on
     const int64_t rows = out.shape(0);
     expect(columns(whole(from)) == static_cast<int64_t>(out.shape(1)), "out must be as wide as its slot");
     for (const auto& [input, slot] : inputs)
@@ -181,7 +189,15 @@ class Program {
     const Lent memory(bytes);
     pass.memory = static_cast<float*>(memory.data());
     for (const auto& [input, slot] : inputs) std::memcpy(at(pass, slot).data, input.data(), input.nbytes());
-    for (const auto& step : steps_) step(pass);
+    auto asked = std::chrono::steady_clock::now();
+    for (const auto& step : steps_) {
+      step(pass);
+      if (const auto now = std::chrono::steady_clock::now(); now - asked > std::chrono::milliseconds(100)) {
+        const nb::gil_scoped_acquire locked;  // somebody may have pressed Ctrl-C
+        if (PyErr_CheckSignals()) throw nb::python_error();
+        asked = now;
+      }
+    }
     std::memcpy(out.data(), at(pass, from).data, out.nbytes());
   }
 
@@ -219,12 +235,19 @@ class Program {
     return biased ? pass.bias : BiasLines{};
   }
 
+  static void copy_lines(const Lines& from, const Lines& to) {
+    for (int64_t row = 0; row < from.rows; row++)
+      std::memcpy(to.data + row * to.stride, from.data + row * from.stride, from.width * sizeof(float));
+  }
+
   template <typename Step>
   void add(Step step) {
+    expect(!sealed_, "a program that has run can't be changed");
     steps_.emplace_back(std::move(step));
   }
 
   int64_t width_;
+  bool sealed_ = false;
   std::vector<std::function<void(const Pass&)>> steps_;
   std::vector<nb::object> kept_;  // matrices, which steps point into
 };
@@ -236,6 +259,7 @@ void bind_program(nb::module_& module) {
       .def(nb::init<int64_t>())
       .def("product", &Program::product)
       .def("join", &Program::join)
+      .def("copy", &Program::copy)
       .def("norm", &Program::norm)
       .def("rotate", &Program::rotate)
       .def("attend", &Program::attend)

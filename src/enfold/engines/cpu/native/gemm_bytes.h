@@ -3,10 +3,12 @@
 //
 // AVX2's products of bytes are sums of two in 16 bits. x is written in seven bits, and the bytes of W are so small that
 // the sum of eight products fits as well: of sixteen neighbours in a row of W, the positive ones of each half (numbers
-// 0, 1, 4, 5, 8, 9, 12, 13, and the others) add up to 258 at most, as do the negative ones. Widening the sums is a third
-// of the work otherwise. Sixteen rows of W stand as a panel [K/16][4][16][4], so that four products of sixteen sums are
-// two instructions' worth of memory read in order. The few largest numbers of a row of x would take most of the seven bits: they are left out of the bytes, and
-// their products are added in float32. So are whole columns (`outliers`) that are always large: there even the rounding of
+// 0, 1, 4, 5, 8, 9, 12, 13, and the others) add up to 258 at most, as do the negative ones: 258 · 127 < 2^15. Widening
+// the sums is a third of the work otherwise. Sixteen rows of W stand as a panel [K/16][4][16][4], so that four products
+// of sixteen sums are two instructions' worth of memory read in order.
+//
+// The few largest numbers of a row of x would take most of the seven bits: they are left out of the bytes, and their
+// products are added in float32. So are whole columns (`outliers`) that are always large: there even the rounding of
 // weights would show, which are therefore kept in float32.
 #pragma once
 
