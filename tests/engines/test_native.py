@@ -32,10 +32,10 @@ def floats(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-def byte_matrix(n: int, k: int) -> tuple[Any, ...]:
-    """The arguments of Bytes for a random matrix (N, K)."""
+def byte_matrix(n: int, k: int, largest: int = 127) -> tuple[Any, ...]:
+    """The arguments of Bytes for a random matrix (N, K); from 33 on its sums of eight may not fit sixteen bits."""
     generator = np.random.default_rng(0)
-    panels = generator.integers(-32, 33, (-(-n // 16), -(-k // 16), 4, 16, 4), dtype=np.int8)
+    panels = generator.integers(-largest, largest + 1, (-(-n // 16), -(-k // 16), 4, 16, 4), dtype=np.int8)
     sums = panels.sum(axis=(1, 2, 4), dtype=np.int32).reshape(-1)[:n].copy()
     places = np.arange(0, k, 3, dtype=np.int32)[:2]
     apart = generator.standard_normal((len(places), n), np.float32)
@@ -108,7 +108,7 @@ for m, n, k in [(1, 1, 1), (1, 50, 33), (5, 33, 7), (17, 16, 64), (50, 40, 100),
         out = np.empty((m, n), np.float32)
         native.gemm_float(x, floats(n, k, seed=3), bias, activation, gate, out)
         results.append(out.copy())
-        native.gemm_bytes(x, native.Bytes(*byte_matrix(n, k)), bias, activation, gate, out)
+        native.gemm_bytes(x, native.Bytes(*byte_matrix(n, k, largest=32)), bias, activation, gate, out)
         results.append(out)
 np.save(sys.stdout.buffer, np.concatenate([each.reshape(-1) for each in results]))
 """

@@ -19,7 +19,7 @@ from enfold.positions import depends_on_length, rotary_table
 from enfold.relative import HIDDEN, bias_rows, relative_rows
 from enfold.threads import in_parallel
 
-__all__ = ["Attend", "Edges", "arrays_of", "edges", "make_leaf"]
+__all__ = ["Attend", "Edges", "arrays_of", "begins_with_queries", "edges", "for_sequences", "make_leaf"]
 
 Spans = list[tuple[int, int]]
 
@@ -130,7 +130,7 @@ class Attend:
             return True
         if not isinstance(self.relative, RelativeBias):
             return False
-        return kept is None or distances.ndim == 4 or not any(kept[1].pasts or ())
+        return kept is None or begins_with_queries(distances, kept[1])
 
     def _natively(
         self, query: Floats, key: Any, value: Any, spans: Spans, key_spans: Spans, kept: Kept | None, distances: Any
@@ -138,8 +138,7 @@ class Attend:
         out = empty(*query.shape)
         begin, count = edges(spans)
         causal = self.causal and distances is None
-        bias = distances if distances is None or distances.ndim == 4 else distances[None]
-        rest = (float(self.scale), causal, self.window or 0, bias, out)
+        rest = (float(self.scale), causal, self.window or 0, for_sequences(distances), out)
         heads = self.kv_heads * self.groups
         if kept is None:
             shape = (heads, self.kv_heads, self.head_size)
@@ -227,6 +226,16 @@ def edges(spans: Spans) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         return spans.arrays
     array = np.array(spans, np.int64).reshape(-1, 2)
     return np.ascontiguousarray(array[:, 0]), array[:, 1] - array[:, 0]
+
+
+def begins_with_queries(bias: Floats, reading: Reading) -> bool:
+    """Whether the bias's first row is that of each sequence's first query."""
+    return bias.ndim == 4 or not any(reading.pasts or ())
+
+
+def for_sequences(bias: Floats | None) -> Floats | None:
+    """A bias as (1 or B, H, S, S')."""
+    return bias if bias is None or bias.ndim == 4 else bias[None]
 
 
 def arrays_of(reading: Reading) -> tuple[NDArray[np.int64], NDArray[np.int64] | None, NDArray[np.int64]]:

@@ -20,7 +20,7 @@ from enfold import wiring
 from enfold.arch import Architecture, RelativeBias, Rotary
 from enfold.cache import Reading, Store
 from enfold.engines.cpu import leaves
-from enfold.engines.cpu.attention import Attend, arrays_of, edges
+from enfold.engines.cpu.attention import Attend, arrays_of, begins_with_queries, edges, for_sequences
 from enfold.engines.cpu.kernels import ACTIVATION_NUMBERS
 from enfold.engines.cpu.leaves import Floats, Node
 from enfold.engines.cpu.matrices import Matrix
@@ -106,11 +106,10 @@ class _Writer:
         for number, step in enumerate(self.steps):
             ends |= {slot.result: number for slot in (*step.reads, *step.writes)}
         ends[last.result] = len(self.steps)
-        starts, held, total = [0] * len(self._widths), [slot.result for slot in inputs], 0
-        for number, each in enumerate(held):
-            starts[each] = sum(self._widths[before] for before in held[:number])
-        for number, step in enumerate(self.steps):
-            for slot in step.writes:
+        starts, total = [0] * len(self._widths), 0
+        held: list[int] = []
+        for number, writes in enumerate([inputs, *(step.writes for step in self.steps)], -1):
+            for slot in writes:
                 if slot.result not in held:
                     starts[slot.result] = self._gap(held, starts, slot.width)
                     held.append(slot.result)
@@ -261,8 +260,7 @@ class _Layers:
             if flow.turn.memory_reading is not None:
                 memory = _stored(flow.turn.memory_stores, flow.turn.memory_reading)
         out = empty(*residual.shape)
-        wide = bias if bias is None or bias.ndim == 4 else bias[None]
-        program.run(inputs, last, out, *edges(flow.batch.spans), angles, wide, own, memory)
+        program.run(inputs, last, out, *edges(flow.batch.spans), angles, for_sequences(bias), own, memory)
         return out
 
     def _fits(self, flow: wiring.Flow, bias: Floats | None) -> bool:
@@ -271,8 +269,8 @@ class _Layers:
             return False
         if flow.turn is None:
             return True
-        pasts = flow.turn.own_reading.pasts
-        return pasts is not None and (bias is None or bias.ndim == 4 or not any(pasts))
+        reading = flow.turn.own_reading
+        return reading.pasts is not None and (bias is None or begins_with_queries(bias, reading))
 
     def _written(self, cached: bool, count: int) -> Any:
         """The program, the slots of its inputs and that of its result; None where something has no kernel."""

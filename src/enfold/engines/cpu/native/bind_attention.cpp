@@ -9,25 +9,22 @@ void attend_packed(const Rows<const float>& query, const Rows<const float>& key,
                    const Places& first, const Places& length, float scale, bool causal, int64_t window,
                    std::optional<Bias> bias, OutMatrix out) {
   const Lines q = lines_of(query), k = lines_of(key), v = lines_of(value);
-  const Lines to{out.data(), static_cast<int64_t>(out.shape(0)), static_cast<int64_t>(out.shape(1)),
-                 static_cast<int64_t>(out.shape(1))};
   const BiasLines added = bias_of(bias);
   nb::gil_scoped_release unlocked;
   attend_lines(q, k, v, {heads, kv_heads, size, scale, causal, window}, {integers_of(begin), integers_of(count)},
-               integers_of(first), integers_of(length), added, to);
+               integers_of(first), integers_of(length), added, whole_lines_of(out));
 }
 
 void attend_stored(const Rows<const float>& query, const Array<float, 4>& keys, const Array<float, 4>& values,
                    int64_t heads, const Places& begin, const Places& count, const Places& rows, const Places& length,
                    float scale, bool causal, int64_t window, std::optional<Bias> bias, OutMatrix out) {
   const Lines q = lines_of(query);
-  const Lines to{out.data(), static_cast<int64_t>(out.shape(0)), static_cast<int64_t>(out.shape(1)),
-                 static_cast<int64_t>(out.shape(1))};
   const KeyStore store = store_of(keys, values);
   const BiasLines added = bias_of(bias);
   nb::gil_scoped_release unlocked;
   attend_store(q, store, {heads, store.kv_heads, store.size, scale, causal, window},
-               {integers_of(begin), integers_of(count)}, integers_of(rows), integers_of(length), added, to);
+               {integers_of(begin), integers_of(count)}, integers_of(rows), integers_of(length), added,
+               whole_lines_of(out));
 }
 
 void keep(const Rows<const float>& key, const Rows<const float>& value, const Out<float, 4>& keys, const Out<float, 4>& values,
@@ -41,7 +38,7 @@ void keep(const Rows<const float>& key, const Rows<const float>& value, const Ou
 void rotate(Rows<float> x, int64_t size, const Matrix& cosines, const Matrix& sines) {
   const Lines turned = lines_of(x);
   nb::gil_scoped_release unlocked;
-  rotate_lines(turned, size, lines_of(cosines), lines_of(sines));
+  rotate_lines(turned, size, whole_lines_of(cosines), whole_lines_of(sines));
 }
 
 }  // namespace

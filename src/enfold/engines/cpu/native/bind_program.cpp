@@ -181,7 +181,7 @@ class Program {
       expect(static_cast<int64_t>(input.shape(0)) == rows && static_cast<int64_t>(input.shape(1)) == columns(whole(slot)),
              "inputs must be like their slots");
     Lines cosines{}, sines{};
-    if (angles) cosines = lines_of(std::get<0>(*angles)), sines = lines_of(std::get<1>(*angles));
+    if (angles) cosines = whole_lines_of(std::get<0>(*angles)), sines = whole_lines_of(std::get<1>(*angles));
     const int64_t bytes = times(times(rows, width_), sizeof(float));
     Pass pass{nullptr,        rows, {integers_of(begin), integers_of(count)}, angles ? &cosines : nullptr, &sines,
               bias_of(bias), stores_of(own), stores_of(others)};

@@ -143,9 +143,10 @@ inline void settle([[maybe_unused]] T& sum) {
 // sixteen bits hold them: two products of the four at a time, and only in the end both twos.
 struct ShortSum {
 #if defined(__AVX2__) && !defined(__AVX512VNNI__) && !defined(__AVXVNNI__)
-  i16v pairs;
-  void add(i32v unsigned_bytes, i32v signed_bytes) {
-    pairs += (i16v)_mm256_maddubs_epi16((__m256i)unsigned_bytes, (__m256i)signed_bytes);
+  i32v pairs;
+  void add(i32v unsigned_bytes, i32v signed_bytes) {  // too much wraps around, which is no undefined behaviour here
+    const __m256i products = _mm256_maddubs_epi16((__m256i)unsigned_bytes, (__m256i)signed_bytes);
+    pairs = (i32v)_mm256_add_epi16((__m256i)pairs, products);
     settle(pairs);
   }
   i32v total() const { return (i32v)_mm256_madd_epi16((__m256i)pairs, _mm256_set1_epi16(1)); }

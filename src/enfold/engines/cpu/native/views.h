@@ -13,7 +13,9 @@ Lines lines_of(const Rows<T>& rows) {
           stride_of(rows)};
 }
 
-inline Lines lines_of(const Matrix& rows) {
+// The same of an array without gaps.
+template <typename A>
+Lines whole_lines_of(const A& rows) {
   const int64_t width = rows.shape(1);
   return {const_cast<float*>(rows.data()), static_cast<int64_t>(rows.shape(0)), width, width};
 }
