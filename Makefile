@@ -32,7 +32,7 @@ sanitize: $(TEST)/.ready
 	$(CXX) -std=c++17 -O1 -g -fsanitize=thread -pthread -I$(NATIVE) tests/native/pool_stress.cpp $(NATIVE)/pool.cpp \
 	  -o $(SANITIZED)/pool_stress
 	TSAN_OPTIONS=halt_on_error=1 $(SANITIZED)/pool_stress
-	ENFOLD_TEST_NATIVE=$(SANITIZED) ASAN_OPTIONS=detect_leaks=0 \
+	ENFOLD_TEST_NATIVE=$(SANITIZED) ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 \
 	  LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
 	  $(TEST)/bin/python -m pytest --capture=sys tests/engines/test_native.py tests/engines/test_matrices.py \
 	  tests/engines/test_blocks.py tests/engines/test_kernels.py

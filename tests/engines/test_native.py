@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -200,6 +201,13 @@ def test_a_forked_child_has_threads_of_its_own() -> None:
     assert (done.stdout, done.stderr) == ("same\n", "")
 
 
+@compiled
+@pytest.mark.parametrize("rows", [2**40, 2**58])
+def test_what_no_machine_holds_is_a_memory_error(rows: int) -> None:
+    with pytest.raises(MemoryError):
+        native.take(rows, 4)
+
+
 MEMORY = """
 import resource, numpy as np
 from enfold.engines.cpu.native_module import native
@@ -348,7 +356,8 @@ def spoilt(draw: Callable[..., Any], value: Any) -> Any:
     )
     if how == "type":
         other = draw(st.sampled_from([np.float64, np.float16, np.int8, np.int32, np.int64, np.bool_, np.complex64]))
-        with np.errstate(all="ignore"):  # wild numbers fit few types
+        with np.errstate(all="ignore"), warnings.catch_warnings():  # wild numbers fit few types
+            warnings.simplefilter("ignore")
             return value.astype(other)
     if how == "longer":
         return np.concatenate([value, value[:1], value[:1]])

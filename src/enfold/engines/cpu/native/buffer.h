@@ -3,7 +3,8 @@
 #pragma once
 
 #include <cstdint>
-#include <new>
+
+#include "lent.h"
 
 namespace ENFOLD_ISA {
 
@@ -41,17 +42,15 @@ class Buffer {
   T* of(int64_t count) {
     if (!memory_ || count > size_) {
       release();
-      memory_ = static_cast<T*>(::operator new(most<int64_t>(1, count) * sizeof(T), LINE));
+      memory_ = static_cast<T*>(lines_new(most<int64_t>(1, count) * sizeof(T)));
       size_ = count;
     }
     return memory_;
   }
 
  private:
-  static constexpr std::align_val_t LINE{64};
-
   void release() {
-    ::operator delete(memory_, LINE);
+    lines_delete(memory_);
     memory_ = nullptr;
     size_ = 0;
   }

@@ -29,6 +29,13 @@ Shelf* shelf = new Shelf;
 
 }  // namespace
 
+void* lines_new(int64_t bytes) {
+  if (void* memory = ::operator new(bytes, LINE, std::nothrow)) return memory;
+  throw std::bad_alloc();
+}
+
+void lines_delete(void* memory) { ::operator delete(memory, LINE); }
+
 Lent::Lent(int64_t bytes) : size_((bytes + 4095) / 4096 * 4096) {
   {
     Shelf& from = *shelf;
@@ -44,12 +51,12 @@ Lent::Lent(int64_t bytes) : size_((bytes + 4095) / 4096 * 4096) {
       return;
     }
   }
-  memory_ = ::operator new(size_, LINE);
+  memory_ = lines_new(size_);
 }
 
 Lent::~Lent() {
   if (size_ > KEPT_MOST) {
-    ::operator delete(memory_, LINE);
+    lines_delete(memory_);
     return;
   }
   std::vector<std::pair<void*, int64_t>> dropped;
@@ -64,5 +71,5 @@ Lent::~Lent() {
       to.kept.erase(to.kept.begin());
     }
   }
-  for (const auto& [memory, size] : dropped) ::operator delete(memory, LINE);
+  for (const auto& [memory, size] : dropped) lines_delete(memory);
 }

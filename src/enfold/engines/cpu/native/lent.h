@@ -4,9 +4,14 @@
 
 #include <cstdint>
 
+// Memory that begins a cache line; throws std::bad_alloc where there is none, under sanitizers too, whose own operator
+// new would end the process instead.
+void* lines_new(int64_t bytes);
+void lines_delete(void* memory);
+
 class Lent {
  public:
-  explicit Lent(int64_t bytes);  // aligned to a cache line; throws std::bad_alloc
+  explicit Lent(int64_t bytes);
   Lent(const Lent&) = delete;
   Lent& operator=(const Lent&) = delete;
   ~Lent();
