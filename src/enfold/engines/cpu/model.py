@@ -170,7 +170,6 @@ def _no_blocks(name: str) -> None:
 
 def _fresh_tensors(blueprint: Blueprint, loaded: Loaded | None) -> dict[str, NDArray[np.float32]]:
     """What the checkpoint lacks: tables that a formula fills, and random numbers."""
-    generator = np.random.default_rng()
     packed = {name for names in loaded.packed for name in names} if loaded else ()
     fresh = {}
     for leaf in blueprint.leaves:
@@ -178,14 +177,15 @@ def _fresh_tensors(blueprint: Blueprint, loaded: Loaded | None) -> dict[str, NDA
             if loaded is None or (name not in loaded.tensors and name not in packed):
                 table = table_of(leaf)
                 scale = blueprint.arch.initializer_range
-                fresh[name] = _fresh(name, shape, scale, generator) if table is None else table
+                fresh[name] = _fresh(name, shape, scale) if table is None else table
     return fresh
 
 
-def _fresh(name: str, shape: tuple[int, ...], scale: float, generator: np.random.Generator) -> NDArray[np.float32]:
+def _fresh(name: str, shape: tuple[int, ...], scale: float) -> NDArray[np.float32]:
     match initial_values(name.rpartition(".")[2], len(shape)):
         case "normal":
-            return (generator.standard_normal(shape, np.float32) * np.float32(scale)).astype(np.float32, copy=False)
+            values = np.random.default_rng().standard_normal(shape, np.float32)  # importing numpy.random is slow
+            return (values * np.float32(scale)).astype(np.float32, copy=False)
         case "ones":
             return np.ones(shape, np.float32)
         case _:
