@@ -317,6 +317,7 @@ def calls(draw: Callable[..., Any]) -> tuple[str, list[Any]]:
                 ("join", [[x, x + 1], x + 2, [(floats(width), None, 1e-5, x + 3)]]),
                 ("take", [m, n]),
                 ("log_softmax", [floats(m, n)]),
+                ("highest", [floats(m, n), np.empty((m, n // 2), np.float32), np.empty((m, n // 2), np.int64)]),
                 ("run_program", program_of(m, heads, size, draw(st.booleans()))),
             ]
         )

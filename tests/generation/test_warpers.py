@@ -97,17 +97,3 @@ def test_rows_do_not_depend_on_each_other() -> None:
         for row in range(5):
             alone = ours(scores[row : row + 1].copy(), empty_rows(1))
             np.testing.assert_array_equal(together[row : row + 1], alone, err_msg=name)
-
-
-def test_log_probabilities() -> None:
-    scores = random_scores(0, rows=20, vocabulary=700)
-    expected = torch.from_numpy(scores).log_softmax(-1).numpy()
-    np.testing.assert_allclose(warpers.log_softmax(scores), expected, atol=1e-5)
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_log_probabilities_of_no_numbers(bad: float) -> None:
-    scores = random_scores(0, rows=2)
-    scores[1, 3] = bad
-    warpers.log_softmax(scores)
-    assert np.isnan(scores).all(axis=1).tolist() == [False, True]

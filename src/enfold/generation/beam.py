@@ -27,11 +27,11 @@ from enfold.generation.beam_hypotheses import BeamText, Candidate, Group, Hypoth
 from enfold.generation.beam_scores import best, drawn
 from enfold.generation.logits import apply
 from enfold.generation.loop import Move, Request, Result, rows_of
+from enfold.generation.numerics import log_softmax
 from enfold.generation.recipe import Recipe
 from enfold.generation.rows import Scores
 from enfold.generation.session import Answer
 from enfold.generation.stop import done
-from enfold.generation.warpers import log_softmax
 
 __all__ = ["Beam"]
 

@@ -12,6 +12,7 @@ from enfold.errors import InputError
 from enfold.generation import masks, penalties, warpers
 from enfold.generation.config import GenerationConfig
 from enfold.generation.foreign import adapt_processor
+from enfold.generation.numerics import log_softmax
 from enfold.generation.rows import Processor, Rows, Scores
 
 __all__ = ["Processor", "Rows", "apply", "guide", "processors"]
@@ -67,7 +68,7 @@ def guide(conditional: Scores, unconditional: Scores, scale: float) -> Scores:
 
     Both arguments ``(R, V)`` are overwritten.
     """
-    given, free = warpers.log_softmax(conditional), warpers.log_softmax(unconditional)
+    given, free = log_softmax(conditional), log_softmax(unconditional)
     given -= free
     given *= np.float32(scale)
     given += free

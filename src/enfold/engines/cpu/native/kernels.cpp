@@ -24,4 +24,5 @@ const Kernels ENFOLD_JOIN(ENFOLD_ISA, _kernels) = {
     ENFOLD_ISA::rotate,
     ENFOLD_ISA::join,
     ENFOLD_ISA::log_softmax,
+    ENFOLD_ISA::highest_of_rows,
 };

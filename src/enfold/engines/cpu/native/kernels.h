@@ -79,6 +79,7 @@ struct Kernels {
                  const float* sines, int64_t turned);
   void (*join)(const Joined& joined);
   void (*log_softmax)(float* rows, int64_t m, int64_t n);  // in place
+  void (*highest)(const float* rows, int64_t m, int64_t n, int64_t count, float* values, int64_t* places);
 };
 
 extern const Kernels portable_kernels, avx2_kernels, avx512_kernels, neon_kernels;

@@ -93,6 +93,17 @@ void log_softmax(OutMatrix scores) {
   kernels().log_softmax(scores.data(), scores.shape(0), scores.shape(1));
 }
 
+// The highest numbers of each row (N), as many as `values` and `places` (M, count) have room for.
+void highest(const Matrix& scores, OutMatrix values, Out<int64_t, 2> places) {
+  const int64_t m = scores.shape(0), n = scores.shape(1), count = values.shape(1);
+  expect(static_cast<int64_t>(values.shape(0)) == m && static_cast<int64_t>(places.shape(0)) == m &&
+             static_cast<int64_t>(places.shape(1)) == count && count <= n,
+         "values and places must be (M, count), count at most N");
+  expect(!overlap(scores, values) && !overlap(scores, places) && !overlap(values, places), "arrays overlap");
+  nb::gil_scoped_release unlocked;
+  kernels().highest(scores.data(), m, n, count, values.data(), places.data());
+}
+
 }  // namespace
 
 NB_MODULE(_native, module) {
@@ -106,6 +117,7 @@ NB_MODULE(_native, module) {
   module.def("take", &take);
   module.def("join", &join);
   module.def("log_softmax", &log_softmax);
+  module.def("highest", &highest);
   bind_attention(module);
   bind_program(module);  // after the matrices that it takes
 }

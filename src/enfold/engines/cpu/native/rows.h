@@ -1,5 +1,5 @@
-// What is done to whole rows: where a sublayer's result meets the residual stream, addition and norms in one pass; and the
-// softmax of scores.
+// What is done to whole rows: where a sublayer's result meets the residual stream, addition and norms in one pass; the
+// softmax of scores, and the highest of them.
 #pragma once
 
 #include "buffer.h"
@@ -87,6 +87,39 @@ inline void log_softmax(float* rows, int64_t m, int64_t n) {
         if (const f32v value = at(i) - top - shift; i + LANES <= n) store(x + i, value);
         else store_some(x + i, value, static_cast<int>(n - i));
     }
+  });
+}
+
+// NaN comes first.
+inline bool higher(float a, float b) { return a > b || (a != a && b == b); }
+
+// The `count` highest of n numbers, the highest first, of equal ones the first, and where they are. count is at most n.
+inline void highest_of_row(const float* x, int64_t n, int64_t count, float* values, int64_t* places) {
+  int64_t held = 0;
+  const auto offer = [&](int64_t i) {
+    if (held == count && !higher(x[i], values[count - 1])) return;
+    int64_t at = held < count ? held++ : count - 1;
+    for (; at > 0 && higher(x[i], values[at - 1]); at--) values[at] = values[at - 1], places[at] = places[at - 1];
+    values[at] = x[i], places[at] = i;
+  };
+  int64_t i = 0;
+  for (; i < count; i++) offer(i);
+  constexpr int TOGETHER = 4 * LANES;
+  for (; i + TOGETHER <= n; i += TOGETHER) {
+    const f32v lowest = all(values[count - 1]);
+    unsigned more = 0;  // a bit for each number that is not below or equal
+    for (int part = 0; part < 4; part++) more |= (places_where(load(x + i + part * LANES) <= lowest) ^ 0xffu) << part * LANES;
+    for (; more; more &= more - 1) offer(i + __builtin_ctz(more));
+  }
+  for (; i < n; i++) offer(i);
+}
+
+// The same of each row (n): values and places are (m, count).
+inline void highest_of_rows(const float* rows, int64_t m, int64_t n, int64_t count, float* values, int64_t* places) {
+  if (count == 0) return;
+  parallel_range(m, most<int64_t>(1, 65536 / most<int64_t>(1, n)), [&](int64_t first, int64_t last) {
+    for (int64_t row = first; row < last; row++)
+      highest_of_row(rows + row * n, n, count, values + row * count, places + row * count);
   });
 }
 
