@@ -23,7 +23,10 @@ __all__ = ["Cache", "Kept", "Reading", "Store", "Turn"]
 
 Array = Any
 Allocate = Callable[[tuple[int, ...]], Array]
-"""Makes an array of zeros, on the model's device and of its type; memory that is never used should cost nothing."""
+"""Makes an array of zeros for keys of the last dimension's size, on the model's device and of a type of its own; memory
+that is never used should cost nothing."""
+Encode = Callable[[Array], Array]
+"""Keys or values (tokens, kv_heads, head_size) as such an array holds them."""
 
 _ROOM = 64
 """Tokens that a store grows beyond what it is asked for."""
@@ -62,7 +65,7 @@ class Store:
     """Keys and values of one layer, (rows, kv_heads, capacity, head_size) each."""
 
     def __init__(self, allocate: Allocate, kv_heads: int, head_size: int) -> None:
-        self._allocate = allocate
+        self._allocate, self._head_size = allocate, head_size
         self.keys = allocate((0, kv_heads, 0, head_size))
         self.values = self.keys
 
@@ -71,13 +74,13 @@ class Store:
 
         Unused room is zero: what is masked must still be finite. So what is no longer used is cleared.
         """
-        had_rows, heads, had, size = self.keys.shape
+        had_rows, heads, had = self.keys.shape[:3]
         if rows <= had_rows and length <= had:
             return
         new_rows = had_rows if rows <= had_rows else max(rows, 2 * had_rows if had_rows else 0)
         capacity = had if length <= had else max(length + _ROOM, had + had // 2)
         for name in ("keys", "values"):
-            old, new = getattr(self, name), self._allocate((new_rows, heads, capacity, size))
+            old, new = getattr(self, name), self._allocate((new_rows, heads, capacity, self._head_size))
             new[:had_rows, :, :had] = old
             setattr(self, name, new)
 
@@ -126,6 +129,7 @@ class Cache:
     Args:
         arch: the decoder.
         allocate: the engine's.
+        encode: the engine's, where its arrays don't hold keys and values as they are.
 
     Attributes:
         lengths: tokens that each row holds.
@@ -134,10 +138,11 @@ class Cache:
         columns: tokens and padding that padded calls have handed over, for :mod:`enfold.adapter`.
     """
 
-    def __init__(self, arch: Architecture, allocate: Allocate) -> None:
+    def __init__(self, arch: Architecture, allocate: Allocate, encode: Encode = lambda keys: keys) -> None:
         def stores() -> list[Store]:
             return [Store(allocate, arch.kv_heads, arch.head_size) for _ in arch.layer_order]
 
+        self._encode, self._by_head = encode, (-1, arch.kv_heads, arch.head_size)
         self._own = stores()
         self._memory = stores() if arch.encoder else []
         self.lengths: list[int] = []
@@ -194,11 +199,10 @@ class Cache:
         first = len(self.sources)
         self.sources += [end - begin for begin, end in spans]
         for store, (keys, values) in zip(self._memory, layers, strict=True):
-            _, heads, _, size = store.keys.shape
             store.reserve(len(self.sources), max(self.sources, default=0))
             for index, (begin, end) in enumerate(spans, first):
                 for into, array in ((store.keys, keys), (store.values, values)):
-                    into[index, :, : end - begin] = array[begin:end].reshape(end - begin, heads, size).swapaxes(0, 1)
+                    into[index, :, : end - begin] = self._encode(array[begin:end].reshape(self._by_head)).swapaxes(0, 1)
 
     @contextmanager
     def undone_on_failure(self) -> Iterator[None]:

@@ -163,8 +163,15 @@ class PreTrainedModel(GenerationMixin):
         """Runs the encoder over ``source`` and adds what it gives to the cache, for the decoder to attend to."""
         raise NotImplementedError  # pragma: no cover - engines implement it
 
-    def new_cache(self) -> Cache:
-        """An empty cache for this model's decoder."""
+    def new_cache(self, *, quantized: bool = False) -> Cache:
+        """An empty cache for this model's decoder.
+
+        Args:
+            quantized: keys and values as bytes, with a scale for each.
+
+        Raises:
+            InputError: this engine has no such cache.
+        """
         raise NotImplementedError  # pragma: no cover - engines implement it
 
     def _run(

@@ -205,8 +205,8 @@ def test_a_closed_iterator_frees_the_cache_at_once(monkeypatch: pytest.MonkeyPat
         steps += 1
         return original(self, *args, **rest)
 
-    def new_cache(self: Any) -> Cache:
-        cache = made(self)
+    def new_cache(self: Any, **rest: Any) -> Cache:
+        cache = made(self, **rest)
         caches.append(weakref.ref(cache))
         return cache
 

@@ -41,8 +41,8 @@ class Watch:
             self.steps += 1
             return run(model, *args, **rest)
 
-        def watched_cache(model: Any) -> Cache:
-            cache: Cache = new_cache(model)
+        def watched_cache(model: Any, **rest: Any) -> Cache:
+            cache: Cache = new_cache(model, **rest)
             self.caches.append(weakref.ref(cache))
             return cache
 

@@ -150,10 +150,10 @@ def events(call: Call, requests: Iterable[Request], slots: int) -> Generator[Eve
 
 def session_of(call: Call, width: int = 1, wants_hidden: bool = False) -> Session:
     """What runs the model, guided where the options say so."""
-    scale = call.config.guidance_scale
+    scale, quantized = call.config.guidance_scale, call.config.cache_implementation == "quantized"
     if scale is None or scale == 1:
-        return Session(call.model, width=width, wants_hidden=wants_hidden)
-    return GuidedSession(call.model, scale, width=width, wants_hidden=wants_hidden)
+        return Session(call.model, width=width, wants_hidden=wants_hidden, quantized=quantized)
+    return GuidedSession(call.model, scale, width=width, wants_hidden=wants_hidden, quantized=quantized)
 
 
 def strategy_of(call: Call) -> Strategy:

@@ -24,6 +24,7 @@ class GuidedSession(Session):
         scale: how far; 1 is where the model is by itself.
         width: rows of a slot.
         wants_hidden: whether answers carry hidden states, which are those of the text's own prompt.
+        quantized: as for :class:`Session`.
     """
 
     def __init__(
@@ -33,10 +34,11 @@ class GuidedSession(Session):
         *,
         width: int = 1,
         wants_hidden: bool = False,
+        quantized: bool = False,
     ) -> None:
-        super().__init__(model, width=width, wants_hidden=wants_hidden)
+        super().__init__(model, width=width, wants_hidden=wants_hidden, quantized=quantized)
         self._scale = scale
-        self._other = Session(model, width=width)
+        self._other = Session(model, width=width, quantized=quantized)
 
     def open(
         self,

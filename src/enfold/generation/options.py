@@ -99,6 +99,22 @@ _TOKEN: Final = _whole(None, 0)
 _TOKENS: Final = Option(None, lambda value: _is_whole(value) or _is_ids(value), "a token id or a list of them")
 _TEXT: Final = Option(None, lambda value: isinstance(value, str) and bool(value), "a text")
 
+CACHES: Final = (
+    "dynamic",
+    "dynamic_full",
+    "hybrid",
+    "hybrid_chunked",
+    "offloaded",
+    "offloaded_hybrid",
+    "offloaded_hybrid_chunked",
+    "offloaded_static",
+    "paged",
+    "quantized",
+    "sliding_window",
+    "static",
+)
+"""Names that files give; all but "quantized" mean enfold's one cache, which grows."""
+
 OPTIONS: Final[Mapping[str, Option]] = {
     # How long
     "max_length": _whole(20, 1),
@@ -117,6 +133,11 @@ OPTIONS: Final[Mapping[str, Option]] = {
     "diversity_penalty": _number(0.0, lambda value: value >= 0, "a number of 0 or more"),
     "penalty_alpha": _share(None),
     "use_cache": _flag(True),
+    "cache_implementation": Option(
+        None,
+        lambda value: value in CACHES,
+        '"quantized" (keys and values as bytes), or "dynamic" or another of the field\'s names, which change nothing',
+    ),
     "seed": _whole(None, 0),
     # What is sampled
     "temperature": _positive(1.0, "; for the likeliest token each time: do_sample=False"),

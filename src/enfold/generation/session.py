@@ -76,16 +76,22 @@ class Session:
         model: with a language-model head.
         width: rows of a slot.
         wants_hidden: whether answers carry hidden states.
+        quantized: whether keys and values are kept as bytes.
+
+    Raises:
+        InputError: the model's engine has no quantized cache.
     """
 
-    def __init__(self, model: PreTrainedModel, *, width: int = 1, wants_hidden: bool = False) -> None:
+    def __init__(
+        self, model: PreTrainedModel, *, width: int = 1, wants_hidden: bool = False, quantized: bool = False
+    ) -> None:
         self.model, self.width = model, width
         self._fields = ("logits", "last_hidden_state") if wants_hidden else ("logits",)
         rotary = model.arch.relative
         # keys that are turned by the length of their text are of no use to a text of another length
         self._can_share = not wants_hidden and not (isinstance(rotary, Rotary) and depends_on_length(rotary))
         self._plan = model.quick_plan()
-        self.cache = model.new_cache()
+        self.cache = model.new_cache(quantized=quantized)
         self.prompts: list[list[int]] = []
 
     def __len__(self) -> int:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from enfold import leaves as kinds
 from enfold.arch import RelativeBias, Rotary
 from enfold.cache import Kept, Reading, Store
-from enfold.engines.cpu import kernels
+from enfold.engines.cpu import byte_cache, kernels
 from enfold.engines.cpu.leaves import Floats, Weights, make_linear_leaf
 from enfold.engines.cpu.native_module import empty, native
 from enfold.packing import Packed
@@ -171,12 +171,13 @@ class Attend:
             shape = (len(key), self.kv_heads, self.head_size)
             key, value = key.reshape(shape), value.reshape(shape)
             for (begin, end), row, past in zip(spans, reading.rows, reading.pasts, strict=True):
-                store.keys[row, :, past : past + end - begin] = key[begin:end].swapaxes(0, 1)
-                store.values[row, :, past : past + end - begin] = value[begin:end].swapaxes(0, 1)
+                for into, new in ((store.keys, key), (store.values, value)):
+                    into[row, :, past : past + end - begin] = byte_cache.like(into, new[begin:end]).swapaxes(0, 1)
 
         def keys_of(index: int) -> tuple[Floats, Floats]:
             row, length = reading.rows[index], reading.lengths[index]
-            return store.keys[row, :, None, :length], store.values[row, :, None, :length]
+            keys, values = store.keys[row, :, None, :length], store.values[row, :, None, :length]
+            return (keys, values) if keys.dtype == np.float32 else (byte_cache.decode(keys), byte_cache.decode(values))
 
         return keys_of
 

@@ -18,7 +18,7 @@ from enfold.blueprint import Blueprint
 from enfold.cache import Cache, Turn
 from enfold.checkpoint.load import Loaded
 from enfold.checkpoint.packed import PackedMatrices
-from enfold.engines.cpu import ops
+from enfold.engines.cpu import byte_cache, ops
 from enfold.engines.cpu.attention import Edges, make_leaf
 from enfold.engines.cpu.leaves import Node
 from enfold.engines.cpu.native_module import native
@@ -149,7 +149,9 @@ class CpuModel(PreTrainedModel):
     def remember(self, source: Packed, cache: Cache, *, plan: wiring.Plan | None = None) -> None:
         self._remember(plan or self.plan, source, cache)
 
-    def new_cache(self) -> Cache:
+    def new_cache(self, *, quantized: bool = False) -> Cache:
+        if quantized:
+            return Cache(self.arch, byte_cache.allocate, byte_cache.encode)
         return Cache(self.arch, lambda shape: np.zeros(shape, np.float32))
 
     def eval(self) -> CpuModel:

@@ -23,6 +23,7 @@ from enfold.engines.torch import ops
 from enfold.engines.torch.attention import make_leaf
 from enfold.engines.torch.bound import bind, few_rows
 from enfold.engines.torch.leaves import Leaf, Node, SharedInput, answering
+from enfold.errors import InputError
 from enfold.leaves import Embedding, Output
 from enfold.model import PreTrainedModel, initial_values, table_of
 from enfold.packing import Packed
@@ -122,7 +123,12 @@ class TorchModel(PreTrainedModel, nn.Module):
         with answering():
             self._remember(plan or self.plan, _moved(source, self.device), cache)
 
-    def new_cache(self) -> Cache:
+    def new_cache(self, *, quantized: bool = False) -> Cache:
+        if quantized:
+            raise InputError(
+                "cache_implementation is 'quantized', which the CPU engine has and the PyTorch engine lacks: "
+                "load the model with engine='cpu', or leave the option away"
+            )
         like = next(self.parameters())
 
         @torch.inference_mode(False)  # rows are moved outside of it too

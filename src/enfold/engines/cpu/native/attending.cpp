@@ -8,10 +8,12 @@
 
 namespace {
 
-// Keys of all sequences: how many numbers there are from the first to the last, and how far apart keys and heads are.
+// Keys of all sequences: how many numbers there are from the first to the last, how far apart keys and heads are, and how
+// many numbers a key has.
 struct KeySpace {
-  const float *keys, *values;
-  int64_t numbers, key_stride, head_stride;
+  const void *keys, *values;
+  bool bytes;
+  int64_t numbers, key_stride, head_stride, width;
 };
 
 void attend(const Lines& query, const KeySpace& space, const AttendKind& kind, const Spans& spans, const Integers& offset,
@@ -28,7 +30,7 @@ void attend(const Lines& query, const KeySpace& space, const AttendKind& kind, c
   for (std::size_t i = 0; i < sequences; i++) {
     const int64_t begin = spans.begin[i], count = spans.count[i];
     expect(begin >= 0 && count >= 0 && begin <= query.rows && count <= query.rows - begin, "queries beyond the end");
-    const int64_t reach = (kv_heads - 1) * space.head_stride + size;
+    const int64_t reach = (kv_heads - 1) * space.head_stride + space.width;
     expect(length[i] >= 0 && offset[i] >= 0, "negative keys");
     expect(length[i] == 0 || (offset[i] <= space.numbers - reach &&
                               (length[i] - 1) <= (space.numbers - reach - offset[i]) / space.key_stride),
@@ -40,8 +42,9 @@ void attend(const Lines& query, const KeySpace& space, const AttendKind& kind, c
              "bias must reach over all queries and keys");
     }
   }
-  Attention a{query.data, query.stride,       space.keys,          space.values,  space.key_stride, space.head_stride,
-              out.data,   heads,              kv_heads,            size,          static_cast<int64_t>(sequences),
+  Attention a{query.data, query.stride,       space.keys,          space.values,  space.bytes,      space.key_stride,
+              space.head_stride,              out.data,            heads,         kv_heads,         size,
+              static_cast<int64_t>(sequences),
               spans.begin.data(),             spans.count.data(),  offset.data(), length.data(),    scale,
               causal,     window,             bias.data,           0,             0,                0};
   if (bias.data) {
@@ -64,12 +67,13 @@ void attend_lines(const Lines& query, const Lines& key, const Lines& value, cons
     offset[i] = first[i] * key.stride;
   }
   const int64_t numbers = key.rows ? (key.rows - 1) * key.stride + width : 0;
-  attend(query, {key.data, value.data, numbers, key.stride, kind.size}, kind, spans, offset, length, bias, out);
+  const KeySpace space{key.data, value.data, false, numbers, key.stride, kind.size, kind.size};
+  attend(query, space, kind, spans, offset, length, bias, out);
 }
 
 void attend_store(const Lines& query, const KeyStore& store, const AttendKind& kind, const Spans& spans,
                   const Integers& rows, const Integers& length, const BiasLines& bias, const Lines& out) {
-  const int64_t row = store.kv_heads * store.capacity * store.size;
+  const int64_t head = store.capacity * store.width, row = store.kv_heads * head;
   expect(store.kv_heads == kind.kv_heads && store.size == kind.size, "the store has other heads");
   Integers offset(rows.size());
   for (std::size_t i = 0; i < offset.size(); i++) {
@@ -77,13 +81,13 @@ void attend_store(const Lines& query, const KeyStore& store, const AttendKind& k
     expect(i >= length.size() || length[i] <= store.capacity, "keys beyond the end");
     offset[i] = rows[i] * row;
   }
-  const KeySpace space{store.keys, store.values, store.rows * row, store.size, store.capacity * store.size};
+  const KeySpace space{store.keys, store.values, store.bytes, store.rows * row, store.width, head, store.width};
   attend(query, space, kind, spans, offset, length, bias, out);
 }
 
 void keep_lines(const Lines& key, const Lines& value, const KeyStore& store, const Spans& spans, const Integers& rows,
                 const Integers& pasts) {
-  const auto [keys, values, stored, kv_heads, capacity, size] = store;
+  const auto [keys, values, bytes, stored, kv_heads, capacity, size, width] = store;
   const std::size_t sequences = spans.begin.size();
   expect(key.width == kv_heads * size && value.width == key.width && value.rows == key.rows,
          "key and value must be (T, kv_heads * size)");
@@ -95,15 +99,19 @@ void keep_lines(const Lines& key, const Lines& value, const KeyStore& store, con
     expect(rows[i] >= 0 && rows[i] < stored, "a row beyond the end");
     expect(pasts[i] >= 0 && pasts[i] <= capacity && some <= capacity - pasts[i], "no room for the keys");
   }
+  const auto write = [&store](const float* from, void* all, int64_t at) {
+    if (store.bytes) kernels().encode_key(from, store.size, static_cast<int8_t*>(all) + at);
+    else std::memcpy(static_cast<float*>(all) + at, from, store.size * sizeof(float));
+  };
   const auto copy = [&](int64_t from, int64_t until) {
     for (int64_t line = from; line < until; line++) {
       const int64_t i = line / store.kv_heads, head = line % store.kv_heads, first = spans.begin[i];
-      const int64_t to = ((rows[i] * store.kv_heads + head) * store.capacity + pasts[i]) * store.size;
+      const int64_t to = ((rows[i] * store.kv_heads + head) * store.capacity + pasts[i]) * store.width;
       const float *k = key.data + first * key.stride + head * store.size;
       const float *v = value.data + first * value.stride + head * store.size;
       for (int64_t token = 0; token < spans.count[i]; token++) {
-        std::memcpy(store.keys + to + token * store.size, k + token * key.stride, store.size * sizeof(float));
-        std::memcpy(store.values + to + token * store.size, v + token * value.stride, store.size * sizeof(float));
+        write(k + token * key.stride, store.keys, to + token * store.width);
+        write(v + token * value.stride, store.values, to + token * store.width);
       }
     }
   };

@@ -11,10 +11,11 @@ struct Lines {
   int64_t rows, width, stride;
 };
 
-// Keys and values of a cache, (rows, kv_heads, capacity, size) each.
+// Keys and values of a cache, (rows, kv_heads, capacity, width) each: floats, where a key is as wide as a head, or bytes.
 struct KeyStore {
-  float *keys, *values;
-  int64_t rows, kv_heads, capacity, size;
+  void *keys, *values;
+  bool bytes;
+  int64_t rows, kv_heads, capacity, size, width;
 };
 
 struct AttendKind {

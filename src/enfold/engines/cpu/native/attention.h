@@ -10,24 +10,143 @@
 
 namespace ENFOLD_ISA {
 
-constexpr int64_t ATTEND_ROWS = 48, ATTEND_KEYS = 128, ATTEND_FEW = 3;
+constexpr int64_t ATTEND_ROWS = 48, ATTEND_KEYS = 128, ATTEND_FEW = 3, KEYS_AHEAD = 16;
 
 // What one task needs in between.
 struct AttendMemory {
-  Buffer<float> query, panels, scores, tail, sums, state;
+  Buffer<float> query, panels, scores, tail, sums, state, decoded;
 };
 
-// Scores (rows, keys) of a block; rows of the result are ATTEND_KEYS apart.
-inline void attend_scores(const Attention& a, const float* query, int64_t rows, const float* keys, int64_t count,
-                          AttendMemory& memory, float* scores) {
-  if (rows <= ATTEND_FEW) {
-    few_dots(static_cast<int>(rows), query, a.size, keys, a.key_stride, count, a.size, scores, ATTEND_KEYS);
-    return;
+// A key or value of a cache of bytes: q = nearest(x · 127 / largest), scale = largest / 127, NaN where a number is none.
+inline void encode_key(const float* key, int64_t size, int8_t* stored) {
+  const auto at = [&](int64_t i) { return i + LANES <= size ? load(key + i) : load_some(key + i, static_cast<int>(size - i)); };
+  f32v tops{}, none{};
+  for (int64_t i = 0; i < size; i += LANES) {
+    const f32v value = at(i);
+    tops = max(tops, magnitude(value));
+    none += value - value;  // zero, or NaN
   }
+  const float top = highest(tops), wrong = sum(none);
+  const float inverse = top > 1e-36f && wrong == 0 ? 127.f / top : 0.f, scale = wrong == 0 ? top / 127.f : wrong;
+  for (int64_t i = 0; i < size; i += LANES) {
+    const i32v whole = wrong == 0 ? nearest(at(i) * inverse) : i32v{};
+    for (int64_t k = i; k < least(size, i + LANES); k++) stored[k] = static_cast<int8_t>(whole[k - i]);
+  }
+  std::memcpy(stored + size, &scale, sizeof(scale));
+}
+
+// Keys (or values) as they lie in memory, eight numbers at a time; `scale` is what those of key k are yet to be multiplied by.
+struct FloatKeys {
+  const float* data;
+  int64_t stride;
+
+  f32v eight(int64_t k, int64_t i) const { return load(data + k * stride + i); }
+  float one(int64_t k, int64_t i) const { return data[k * stride + i]; }
+  float scale(int64_t) const { return 1.f; }
+};
+struct ByteKeys {
+  const int8_t* data;
+  int64_t stride;
+
+  f32v eight(int64_t k, int64_t i) const { return load_signed(data + k * stride + i); }
+  float one(int64_t k, int64_t i) const { return static_cast<float>(data[k * stride + i]); }
+  float scale(int64_t k) const {
+    for (int64_t i = 0; i < stride; i += 64) __builtin_prefetch(data + (k + KEYS_AHEAD) * stride + i);
+    float scale;
+    std::memcpy(&scale, data + (k + 1) * stride - KEY_SCALE, sizeof(scale));
+    return scale;
+  }
+};
+
+// Scores (ROWS, count) of up to three queries; rows of the result are ATTEND_KEYS apart.
+template <int ROWS, typename Keys>
+inline void dot_keys(const Keys& keys, int64_t count, const float* query, int64_t size, float* scores) {
+  constexpr int TOGETHER = 4;
+  for (int64_t first = 0; first < count; first += TOGETHER) {
+    const int64_t begin = count < TOGETHER ? 0 : least(first, count - TOGETHER);  // some of the last ones twice
+    const int some = static_cast<int>(least<int64_t>(TOGETHER, count));
+    f32v sums[ROWS][TOGETHER] = {};
+    int64_t i = 0;
+    for (; i + LANES <= size; i += LANES) {
+      f32v key[TOGETHER];
+#pragma GCC unroll 4
+      for (int j = 0; j < TOGETHER; j++) key[j] = keys.eight(begin + (j < some ? j : 0), i);
+#pragma GCC unroll 3
+      for (int row = 0; row < ROWS; row++)
+#pragma GCC unroll 4
+        for (int j = 0; j < TOGETHER; j++) sums[row][j] += load(query + row * size + i) * key[j];
+    }
+    for (int j = 0; j < some; j++) {
+      const float scale = keys.scale(begin + j);
+      for (int row = 0; row < ROWS; row++) {
+        float total = sum(sums[row][j]);
+        for (int64_t rest = i; rest < size; rest++) total += query[row * size + rest] * keys.one(begin + j, rest);
+        scores[row * ATTEND_KEYS + begin + j] = total * scale;
+      }
+    }
+  }
+}
+
+// sums (VECTORS · 8) += weights (count) times that many numbers of each value, from `at` on
+template <int VECTORS, typename Keys>
+inline void mix_some(const Keys& values, int64_t count, const float* weights, int64_t at, float* sums) {
+  f32v kept[VECTORS];
+  for (int j = 0; j < VECTORS; j++) kept[j] = load(sums + j * LANES);
+  for (int64_t k = 0; k < count; k++) {
+    const f32v weight = all(weights[k]);
+#pragma GCC unroll 8
+    for (int j = 0; j < VECTORS; j++) kept[j] += weight * values.eight(k, at + j * LANES);
+  }
+  for (int j = 0; j < VECTORS; j++) store(sums + j * LANES, kept[j]);
+}
+
+// sums (size) += weights (count), which are used up, times values (count, size)
+template <typename Keys>
+inline void mix_values(const Keys& values, int64_t count, float* weights, int64_t size, float* sums) {
+  for (int64_t k = 0; k < count; k++) weights[k] *= values.scale(k);
+  int64_t at = 0;
+  for (; at + 8 * LANES <= size; at += 8 * LANES) mix_some<8>(values, count, weights, at, sums + at);
+  for (; at + 4 * LANES <= size; at += 4 * LANES) mix_some<4>(values, count, weights, at, sums + at);
+  for (; at + LANES <= size; at += LANES) mix_some<1>(values, count, weights, at, sums + at);
+  for (int64_t k = 0; k < count && at < size; k++)
+    for (int64_t i = at; i < size; i++) sums[i] += weights[k] * values.one(k, i);
+}
+
+// `count` keys or values from `first` on, for many queries: floats, made of bytes where they are bytes.
+inline FloatKeys float_keys(const Attention& a, const void* all, int64_t first, int64_t count, AttendMemory& memory) {
+  if (!a.bytes) return {static_cast<const float*>(all) + first, a.key_stride};
+  const ByteKeys from{static_cast<const int8_t*>(all) + first, a.key_stride};
+  float* to = memory.decoded.of(ATTEND_KEYS * a.size);
+  for (int64_t k = 0; k < count; k++) {
+    const float scale = from.scale(k);
+    int64_t i = 0;
+    for (; i + LANES <= a.size; i += LANES) store(to + k * a.size + i, from.eight(k, i) * scale);
+    for (; i < a.size; i++) to[k * a.size + i] = from.one(k, i) * scale;
+  }
+  return {to, a.size};
+}
+
+// Calls body(keys) for few queries, with keys as they lie in memory.
+template <typename Body>
+inline void as_they_lie(const Attention& a, const void* all, int64_t first, const Body& body) {
+  if (a.bytes) body(ByteKeys{static_cast<const int8_t*>(all) + first, a.key_stride});
+  else body(FloatKeys{static_cast<const float*>(all) + first, a.key_stride});
+}
+
+// Scores (rows, count) of a block; rows of the result are ATTEND_KEYS apart.
+inline void attend_scores(const Attention& a, const float* query, int64_t rows, int64_t at, int64_t count,
+                          AttendMemory& memory, float* scores) {
+  if (rows <= ATTEND_FEW)
+    return as_they_lie(a, a.keys, at, [&](const auto& keys) {
+      by_rows(static_cast<int>(rows), [&](auto fixed) {
+        if constexpr (fixed.value <= ATTEND_FEW) dot_keys<fixed.value>(keys, count, query, a.size, scores);
+      });
+    });
+  const FloatKeys keys = float_keys(a, a.keys, at, count, memory);
   float* panel = memory.panels.of(a.size * 16);
   for (int64_t first = 0; first < count; first += 16) {
-    transpose_panel(keys + first * a.key_stride, a.key_stride, static_cast<int>(least<int64_t>(16, count - first)), a.size,
-                    panel);
+    transpose_panel(keys.data + first * keys.stride, keys.stride, static_cast<int>(least<int64_t>(16, count - first)),
+                    a.size, panel);
     for (int64_t row = 0; row < rows; row += 6) {
       const int some = static_cast<int>(least<int64_t>(6, rows - row));
       f32v sums[6][2] = {};
@@ -37,6 +156,33 @@ inline void attend_scores(const Attention& a, const float* query, int64_t rows, 
         store(scores + (row + i) * ATTEND_KEYS + first + LANES, sums[i][1]);
       }
     }
+  }
+}
+
+// sums += weights (rows, count) of a block times its values. Sums are [slice of 16 numbers][row][16], of few rows
+// [row][slice][16].
+inline void attend_values(const Attention& a, int64_t rows, int64_t at, int64_t count, AttendMemory& memory, float* weights,
+                          f32v (*sums)[2]) {
+  const int64_t slices = (a.size + 15) / 16;
+  if (rows <= ATTEND_FEW)
+    return as_they_lie(a, a.values, at, [&](const auto& values) {
+      for (int64_t row = 0; row < rows; row++)
+        mix_values(values, count, weights + row * ATTEND_KEYS, a.size, reinterpret_cast<float*>(sums + row * slices));
+    });
+  const FloatKeys values = float_keys(a, a.values, at, count, memory);
+  for (int64_t slice = 0; slice < slices; slice++) {
+    const float* panel = values.data + slice * 16;
+    int64_t stride = values.stride;
+    const int64_t width = a.size - slice * 16;
+    if (width < 16) {  // what lies beyond a head's numbers may not be read
+      float* tail = memory.tail.of(ATTEND_KEYS * 16);
+      std::memset(tail, 0, count * 16 * sizeof(float));
+      for (int64_t k = 0; k < count; k++) std::memcpy(tail + k * 16, panel + k * stride, width * sizeof(float));
+      panel = tail, stride = 16;
+    }
+    for (int64_t row = 0; row < rows; row += 6)
+      float_rows(static_cast<int>(least<int64_t>(6, rows - row)), weights + row * ATTEND_KEYS, ATTEND_KEYS, panel, stride,
+                 count, sums + slice * rows + row);
   }
 }
 
@@ -61,13 +207,13 @@ inline float attend_weigh(float* scores, int64_t count, float* highest_so_far, f
 inline void attend_task(const Attention& a, int64_t sequence, int64_t head, int64_t first_row, AttendMemory& memory) {
   const int64_t groups = a.heads / a.kv_heads, count = a.count[sequence], length = a.length[sequence];
   const int64_t rows = least(ATTEND_ROWS, count * groups - first_row), slices = (a.size + 15) / 16;
-  const float* keys = a.keys + a.offset[sequence] + head * a.head_stride;
-  const float* values = a.values + a.offset[sequence] + head * a.head_stride;
+  const int64_t own = a.offset[sequence] + head * a.head_stride;  // where its keys begin
   float* query = memory.query.of(ATTEND_ROWS * a.size);
   float* scores = memory.scores.of(ATTEND_ROWS * ATTEND_KEYS);
   auto* sums = reinterpret_cast<f32v(*)[2]>(memory.sums.of(slices * ATTEND_ROWS * 16));
+  const auto sum_of = [&](int64_t row, int64_t slice) { return rows <= ATTEND_FEW ? row * slices + slice : slice * rows + row; };
   float *highest_of = memory.state.of(2 * ATTEND_ROWS), *total_of = highest_of + ATTEND_ROWS;
-  std::memset(sums, 0, slices * ATTEND_ROWS * 16 * sizeof(float));
+  std::memset(sums, 0, slices * rows * sizeof(*sums));
   int64_t begin = 0, end = length;  // keys that any of the queries sees
   for (int64_t row = 0; row < rows; row++) {
     const int64_t place = (first_row + row) / groups, group = (first_row + row) % groups;
@@ -82,7 +228,7 @@ inline void attend_task(const Attention& a, int64_t sequence, int64_t head, int6
   }
   for (int64_t key = begin; key < end; key += ATTEND_KEYS) {
     const int64_t some = least(ATTEND_KEYS, end - key);
-    attend_scores(a, query, rows, keys + key * a.key_stride, some, memory, scores);
+    attend_scores(a, query, rows, own + key * a.key_stride, some, memory, scores);
     for (int64_t row = 0; row < rows; row++) {
       const int64_t place = (first_row + row) / groups, group = (first_row + row) % groups;
       float* line = scores + row * ATTEND_KEYS;
@@ -92,32 +238,19 @@ inline void attend_task(const Attention& a, int64_t sequence, int64_t head, int6
         for (int64_t k = 0; k < some; k++) line[k] += bias[k];
       }
       if (a.causal) {
-        const int64_t own = length - count + place;
-        for (int64_t k = most<int64_t>(0, own + 1 - key); k < some; k++) line[k] = -__builtin_inff();
+        const int64_t last = length - count + place;
+        for (int64_t k = most<int64_t>(0, last + 1 - key); k < some; k++) line[k] = -__builtin_inff();
         if (a.window)
-          for (int64_t k = 0; k < least(some, own - a.window + 1 - key); k++) line[k] = -__builtin_inff();
+          for (int64_t k = 0; k < least(some, last - a.window + 1 - key); k++) line[k] = -__builtin_inff();
       }
       float scale;
       const float total = attend_weigh(line, some, &highest_of[row], &scale);
       total_of[row] = total_of[row] * scale + total;
       if (scale != 1.f)
         for (int64_t slice = 0; slice < slices; slice++)
-          for (int half = 0; half < 2; half++) sums[slice * ATTEND_ROWS + row][half] *= scale;
+          for (int half = 0; half < 2; half++) sums[sum_of(row, slice)][half] *= scale;
     }
-    for (int64_t slice = 0; slice < slices; slice++) {
-      const float* panel = values + key * a.key_stride + slice * 16;
-      int64_t stride = a.key_stride;
-      const int64_t width = a.size - slice * 16;
-      if (width < 16) {  // what lies beyond a head's numbers may not be read
-        float* tail = memory.tail.of(ATTEND_KEYS * 16);
-        std::memset(tail, 0, some * 16 * sizeof(float));
-        for (int64_t k = 0; k < some; k++) std::memcpy(tail + k * 16, panel + k * stride, width * sizeof(float));
-        panel = tail, stride = 16;
-      }
-      for (int64_t row = 0; row < rows; row += 6)
-        float_rows(static_cast<int>(least<int64_t>(6, rows - row)), scores + row * ATTEND_KEYS, ATTEND_KEYS, panel, stride,
-                   some, sums + slice * ATTEND_ROWS + row);
-    }
+    attend_values(a, rows, own + key * a.key_stride, some, memory, scores, sums);
   }
   for (int64_t row = 0; row < rows; row++) {
     const int64_t place = (first_row + row) / groups, group = (first_row + row) % groups;
@@ -126,7 +259,7 @@ inline void attend_task(const Attention& a, int64_t sequence, int64_t head, int6
     for (int64_t slice = 0; slice < slices; slice++)
       for (int half = 0; half < 2; half++) {
         const int64_t at = slice * 16 + half * LANES;
-        const f32v value = sums[slice * ATTEND_ROWS + row][half] * inverse;
+        const f32v value = sums[sum_of(row, slice)][half] * inverse;
         if (at + LANES <= a.size) store(to + at, value);
         else if (at < a.size) store_some(to + at, value, static_cast<int>(a.size - at));
       }

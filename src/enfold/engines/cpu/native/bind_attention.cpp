@@ -15,7 +15,7 @@ void attend_packed(const Rows<const float>& query, const Rows<const float>& key,
                integers_of(first), integers_of(length), added, whole_lines_of(out));
 }
 
-void attend_stored(const Rows<const float>& query, const Array<float, 4>& keys, const Array<float, 4>& values,
+void attend_stored(const Rows<const float>& query, const Stored& keys, const Stored& values,
                    int64_t heads, const Places& begin, const Places& count, const Places& rows, const Places& length,
                    float scale, bool causal, int64_t window, std::optional<Bias> bias, OutMatrix out) {
   const Lines q = lines_of(query);
@@ -27,7 +27,7 @@ void attend_stored(const Rows<const float>& query, const Array<float, 4>& keys, 
                whole_lines_of(out));
 }
 
-void keep(const Rows<const float>& key, const Rows<const float>& value, const Out<float, 4>& keys, const Out<float, 4>& values,
+void keep(const Rows<const float>& key, const Rows<const float>& value, const OutStored& keys, const OutStored& values,
           const Places& begin, const Places& count, const Places& rows, const Places& pasts) {
   const Lines k = lines_of(key), v = lines_of(value);
   const KeyStore store = store_of(keys, values);

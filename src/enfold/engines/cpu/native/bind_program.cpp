@@ -24,7 +24,7 @@ using Slot = std::tuple<int64_t, int64_t, int64_t, int64_t>;  // start, width, f
 using Angles = std::tuple<Matrix, Matrix>;
 using Norm = std::tuple<Vector, std::optional<Vector>, float, Slot>;
 // keys and values of each layer; which row each sequence reads, how much was there, how much is to be read
-using Stored = std::tuple<std::vector<Out<float, 4>>, std::vector<Out<float, 4>>, Places, std::optional<Places>, Places>;
+using Cached = std::tuple<std::vector<OutStored>, std::vector<OutStored>, Places, std::optional<Places>, Places>;
 
 // A cache during a pass.
 struct Stores {
@@ -42,7 +42,7 @@ struct Pass {
   Stores own, others;
 };
 
-Stores stores_of(const std::optional<Stored>& given) {
+Stores stores_of(const std::optional<Cached>& given) {
   if (!given) return {};
   const auto& [keys, values, rows, pasts, lengths] = *given;
   expect(keys.size() == values.size(), "there must be as many keys as values");
@@ -172,8 +172,8 @@ class Program {
 
   // Copies `inputs` into their slots, runs all steps, and copies the slot `from` out.
   void run(const std::vector<std::tuple<Matrix, Slot>>& inputs, Slot from, OutMatrix out, const Places& begin,
-           const Places& count, std::optional<Angles> angles, std::optional<Bias> bias, std::optional<Stored> own,
-           std::optional<Stored> others) {
+           const Places& count, std::optional<Angles> angles, std::optional<Bias> bias, std::optional<Cached> own,
+           std::optional<Cached> others) {
     sealed_ = true;  // other threads may be running the steps from here on
     const int64_t rows = out.shape(0);
     expect(columns(whole(from)) == static_cast<int64_t>(out.shape(1)), "out must be as wide as its slot");

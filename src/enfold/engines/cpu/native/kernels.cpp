@@ -21,6 +21,7 @@ const Kernels ENFOLD_JOIN(ENFOLD_ISA, _kernels) = {
     ENFOLD_ISA::gemm_blocks,
     ENFOLD_ISA::block_rows_at,
     ENFOLD_ISA::attend,
+    ENFOLD_ISA::encode_key,
     ENFOLD_ISA::rotate,
     ENFOLD_ISA::join,
     ENFOLD_ISA::log_softmax,

@@ -26,11 +26,15 @@ struct ByteMatrix {
   const float* apart;     // (outliers, N) their weights
 };
 
+// A stored key (or value) of a cache of bytes: its head's numbers as signed bytes, and then a float32, their scale.
+constexpr int64_t KEY_SCALE = 4;
+
 // Attention of `sequences` to their keys; see attention.h. Keys and values of a sequence begin at the same `offset`.
 struct Attention {
   const float* query;  // (T, heads · size), rows `query_stride` apart
   int64_t query_stride;
-  const float *keys, *values;
+  const void *keys, *values;        // floats, or
+  bool bytes;                       // such bytes
   int64_t key_stride, head_stride;  // from a key to the next, from a head to the next
   float* out;                       // (T, heads · size)
   int64_t heads, kv_heads, size, sequences;
@@ -75,6 +79,7 @@ struct Kernels {
   void (*gemm_blocks)(const float* x, int64_t m, const BlockMatrix& w, const Finish& finish);
   void (*block_rows)(const BlockMatrix& w, const int64_t* ids, int64_t count, float* out);
   void (*attend)(const Attention& attention);
+  void (*encode_key)(const float* key, int64_t size, int8_t* stored);
   void (*rotate)(float* x, int64_t tokens, int64_t stride, int64_t heads, int64_t size, const float* cosines,
                  const float* sines, int64_t turned);
   void (*join)(const Joined& joined);

@@ -91,6 +91,17 @@ inline float highest(f32v a) {
   return a[0] > a[1] ? a[0] : a[1];
 }
 
+// eight signed bytes as numbers
+inline f32v load_signed(const int8_t* at) {
+#ifdef __AVX2__
+  return to_float((i32v)_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(at))));
+#else
+  i32v value;
+  for (int i = 0; i < LANES; i++) value[i] = at[i];
+  return to_float(value);
+#endif
+}
+
 inline float lowest(f32v a) { return -highest(-a); }
 
 // sum += products of four unsigned bytes (up to 127) and four signed ones, in each of eight places

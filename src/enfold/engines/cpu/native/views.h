@@ -2,6 +2,10 @@
 // could be written to after the check.
 #pragma once
 
+#include <nanobind/stl/variant.h>
+
+#include <variant>
+
 #include "attending.h"
 #include "bindings.h"
 
@@ -22,13 +26,22 @@ Lines whole_lines_of(const A& rows) {
 
 inline Integers integers_of(const Places& places) { return {places.data(), places.data() + places.shape(0)}; }
 
-// `A` is an array that may be written to, or not, of floats (rows, kv_heads, capacity, size).
-template <typename A>
-KeyStore store_of(const A& keys, const A& values) {
-  for (int i = 0; i < 4; i++) expect(keys.shape(i) == values.shape(i), "keys and values must be of one shape");
-  return {const_cast<float*>(keys.data()),         const_cast<float*>(values.data()),
-          static_cast<int64_t>(keys.shape(0)),     static_cast<int64_t>(keys.shape(1)),
-          static_cast<int64_t>(keys.shape(2)),     static_cast<int64_t>(keys.shape(3))};
+// Keys or values of a cache (rows, kv_heads, capacity, width), of floats or of bytes.
+using Stored = std::variant<Array<float, 4>, Array<int8_t, 4>>;
+using OutStored = std::variant<Out<float, 4>, Out<int8_t, 4>>;
+
+template <typename S>
+KeyStore store_of(const S& keys, const S& values) {
+  expect(keys.index() == values.index(), "keys and values must be of one type");
+  return std::visit([](const auto& k, const auto& v) {
+    for (int i = 0; i < 4; i++) expect(k.shape(i) == v.shape(i), "keys and values must be of one shape");
+    const bool bytes = sizeof(k.data()[0]) == 1;
+    const auto width = static_cast<int64_t>(k.shape(3));
+    expect(!bytes || width > KEY_SCALE, "stored bytes must be a head's numbers and a scale");
+    return KeyStore{const_cast<void*>(static_cast<const void*>(k.data())), const_cast<void*>(static_cast<const void*>(v.data())),
+                    bytes, static_cast<int64_t>(k.shape(0)), static_cast<int64_t>(k.shape(1)),
+                    static_cast<int64_t>(k.shape(2)), bytes ? width - KEY_SCALE : width, width};
+  }, keys, values);
 }
 
 inline BiasLines bias_of(const std::optional<Bias>& bias) {
