@@ -78,9 +78,13 @@ class PreTrainedModel(GenerationMixin):
         """The leaves in the order in which they run."""
         raise NotImplementedError  # pragma: no cover - engines implement it
 
-    def quick_plan(self) -> wiring.Plan:
-        """A plan for many small passes without gradients, of the leaves as they are now."""
-        return self.plan
+    def quick_plan(self, shortlist: NDArray[np.int64] | None = None) -> wiring.Plan:
+        """A plan for many small passes without gradients, of the leaves as they are now.
+
+        Args:
+            shortlist: the outputs that the head computes, of its last layer; None: all.
+        """
+        return self.plan if shortlist is None else wiring.narrowed(self.plan, shortlist)
 
     def tensor(self, name: str) -> NDArray[Any]:
         """A copy-free view, where possible, of the float32 values of one of the layout's tensors."""

@@ -23,8 +23,8 @@ arrays are whatever the leaves return. Choices are made in :func:`assemble`, not
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 from enfold.arch import Architecture, Disentangled, RelativeBias, Rotary
 from enfold.cache import Cache, Turn
@@ -41,6 +41,7 @@ __all__ = [
     "assemble",
     "build_tree",
     "encode",
+    "narrowed",
     "remember",
     "run_head",
     "run_layers",
@@ -106,6 +107,15 @@ class Plan:
     encoder: Plan | None
     at_once: Callable[[Array, Array, Flow], Array | None] | None = None
     """An engine's way to run all layers in one step; it gives None where it has none for this pass."""
+
+
+def narrowed(plan: Plan, ids: Array) -> Plan:
+    """The plan with a head that computes some of its last layers' outputs alone, in the order of ``ids``."""
+    # an engine's last layers have a method for this, which other steps lack
+    branches = tuple(
+        (field, select, (*steps[:-1], cast(Any, steps[-1]).only(ids))) for field, select, steps in plan.branches
+    )
+    return replace(plan, branches=branches)
 
 
 def build_tree(leaves: Sequence[Leaf], node: Callable[[], Any], make: Callable[[list[Leaf]], Any]) -> Any:

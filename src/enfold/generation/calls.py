@@ -150,10 +150,13 @@ def events(call: Call, requests: Iterable[Request], slots: int) -> Generator[Eve
 
 def session_of(call: Call, width: int = 1, wants_hidden: bool = False) -> Session:
     """What runs the model, guided where the options say so."""
-    scale, quantized = call.config.guidance_scale, call.config.cache_implementation == "quantized"
-    if scale is None or scale == 1:
-        return Session(call.model, width=width, wants_hidden=wants_hidden, quantized=quantized)
-    return GuidedSession(call.model, scale, width=width, wants_hidden=wants_hidden, quantized=quantized)
+    config = call.config
+    given: dict[str, Any] = {"width": width, "wants_hidden": wants_hidden}
+    given["quantized"] = config.cache_implementation == "quantized"
+    if config.shortlist is not None:  # what ends a text is always thought of
+        given["shortlist"] = {*config.shortlist, *config.eos_token_ids}
+    scale = config.guidance_scale
+    return Session(call.model, **given) if scale in (None, 1) else GuidedSession(call.model, scale, **given)
 
 
 def strategy_of(call: Call) -> Strategy:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from enfold.errors import InputError
 from enfold.generation.config import GenerationConfig
@@ -25,6 +25,7 @@ class GuidedSession(Session):
         width: rows of a slot.
         wants_hidden: whether answers carry hidden states, which are those of the text's own prompt.
         quantized: as for :class:`Session`.
+        shortlist: as for :class:`Session`.
     """
 
     def __init__(
@@ -35,10 +36,11 @@ class GuidedSession(Session):
         width: int = 1,
         wants_hidden: bool = False,
         quantized: bool = False,
+        shortlist: Iterable[int] | None = None,
     ) -> None:
-        super().__init__(model, width=width, wants_hidden=wants_hidden, quantized=quantized)
+        super().__init__(model, width=width, wants_hidden=wants_hidden, quantized=quantized, shortlist=shortlist)
         self._scale = scale
-        self._other = Session(model, width=width, quantized=quantized)
+        self._other = Session(model, width=width, quantized=quantized)  # -inf less -inf would be NaN
 
     def open(
         self,

@@ -167,6 +167,7 @@ OPTIONS: Final[Mapping[str, Option]] = {
         None, _is_decay, "[tokens before it starts, factor over 0], as [20, 1.05]"
     ),
     "suppress_tokens": _IDS,
+    "shortlist": Option(None, lambda value: _is_ids(value) and bool(value), "a list of token ids, not empty"),
     "begin_suppress_tokens": _IDS,
     "sequence_bias": Option(None, _is_biases, "[[token ids], bias] pairs, or {(token ids): bias}"),
     "guidance_scale": _number(None, lambda value: True, "a number"),
@@ -200,7 +201,7 @@ OPTIONS: Final[Mapping[str, Option]] = {
 SAMPLING: Final = (*("temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff"),)
 """Options that only mean something where tokens are sampled."""
 
-OWN: Final = ("seed", "json_schema", "regex", "grammar")
+OWN: Final = ("seed", "json_schema", "regex", "grammar", "shortlist")
 """Options that only enfold has: never read from a model's config.json, where such a key means something else."""
 
 ARGUMENTS: Final = (

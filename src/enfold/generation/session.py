@@ -6,7 +6,7 @@ in order and none has padding. When a text is finished, the last slot takes its 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from enfold.arch import Rotary
 from enfold.cache import Turn
+from enfold.engines.cpu.native_module import empty
+from enfold.errors import InputError
 from enfold.generation.rows import Scores
 from enfold.model import PreTrainedModel
 from enfold.packing import Packed, pack, token_budget_batches
@@ -77,20 +79,29 @@ class Session:
         width: rows of a slot.
         wants_hidden: whether answers carry hidden states.
         quantized: whether keys and values are kept as bytes.
+        shortlist: the only tokens that are thought of, which the vocabulary's matrix is cut down to; all others have
+            the score -inf.
 
     Raises:
-        InputError: the model's engine has no quantized cache.
+        InputError: the model's engine has no quantized cache, or a token of the shortlist is none of the vocabulary's.
     """
 
     def __init__(
-        self, model: PreTrainedModel, *, width: int = 1, wants_hidden: bool = False, quantized: bool = False
+        self,
+        model: PreTrainedModel,
+        *,
+        width: int = 1,
+        wants_hidden: bool = False,
+        quantized: bool = False,
+        shortlist: Iterable[int] | None = None,
     ) -> None:
         self.model, self.width = model, width
         self._fields = ("logits", "last_hidden_state") if wants_hidden else ("logits",)
         rotary = model.arch.relative
         # keys that are turned by the length of their text are of no use to a text of another length
         self._can_share = not wants_hidden and not (isinstance(rotary, Rotary) and depends_on_length(rotary))
-        self._plan = model.quick_plan()
+        self._shortlist = None if shortlist is None else _ids_of(shortlist, model.arch.vocab_size)
+        self._plan = model.quick_plan(self._shortlist)
         self.cache = model.new_cache(quantized=quantized)
         self.prompts: list[list[int]] = []
 
@@ -223,8 +234,19 @@ class Session:
 
     def _run(self, batch: Packed, turn: Turn, tokens: NDArray[np.int64] | None) -> Answer:
         outputs = self.model.run(batch, fields=self._fields, tokens=tokens, turn=turn, plan=self._plan)
-        states = outputs.get("last_hidden_state")
-        return Answer(outputs["logits"], None if states is None else [states[b:e] for b, e in batch.spans])
+        states, logits = outputs.get("last_hidden_state"), outputs["logits"]
+        if self._shortlist is not None:
+            chosen, logits = logits, empty(len(logits), self.model.arch.vocab_size)
+            logits.fill(-np.inf)
+            logits[:, self._shortlist] = chosen
+        return Answer(logits, None if states is None else [states[b:e] for b, e in batch.spans])
+
+
+def _ids_of(shortlist: Iterable[int], vocabulary: int) -> NDArray[np.int64]:
+    ids = np.unique(np.fromiter(shortlist, np.int64))
+    if ids.size and ids[-1] >= vocabulary:
+        raise InputError(f"shortlist has the token {ids[-1]}; expected ids below {vocabulary}, the vocabulary's size")
+    return ids
 
 
 def common_beginning(first: list[int], second: list[int]) -> int:

@@ -27,6 +27,7 @@ from enfold.engines.cpu.block_codes import (
     unpack,
 )
 from enfold.engines.cpu.kernels import ACTIVATION_NUMBERS, ACTIVATIONS
+from enfold.engines.cpu.matrices import FloatMatrix
 from enfold.engines.cpu.native_module import empty, native
 from enfold.errors import CorruptFileError, InputError
 from enfold.threads import in_parallel
@@ -199,6 +200,10 @@ class BlockMatrix:
             if gate is not None:
                 out *= gate
         return out
+
+    def only(self, ids: NDArray[np.int64]) -> FloatMatrix:
+        """The matrix of these rows (T,) of W, as float32."""
+        return FloatMatrix(self.rows(ids))
 
     def rows(self, ids: NDArray[np.int64]) -> Floats:
         """Rows of W by their numbers: (T,) → (T, K).

@@ -6,6 +6,7 @@ forward pass. Activations are float32; leaves write into arrays that they made t
 
 from __future__ import annotations
 
+from copy import copy
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any, Protocol
@@ -210,3 +211,9 @@ class Output:
     def __call__(self, hidden: Floats) -> Floats:
         result = self.matrix.product(hidden if self.scale == 1 else hidden * self.scale, self.bias)
         return result[:, 0] if self.squeeze else result
+
+    def only(self, ids: NDArray[np.int64]) -> Output:
+        """What computes these outputs alone."""
+        chosen = copy(self)
+        chosen.matrix, chosen.bias = self.matrix.only(ids), None if self.bias is None else self.bias[ids]
+        return chosen

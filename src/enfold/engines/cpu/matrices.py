@@ -60,6 +60,9 @@ class Matrix(Protocol):
     def rows(self, ids: NDArray[np.int64]) -> Floats:
         """Rows of W, (T,) → (T, K)."""
 
+    def only(self, ids: NDArray[np.int64]) -> Matrix:
+        """The matrix of these rows (T,) of W."""
+
 
 @runtime_checkable
 class PackedMatrix(Matrix, Protocol):
@@ -98,6 +101,10 @@ class FloatMatrix:
     def rows(self, ids: NDArray[np.int64]) -> Floats:
         """See :class:`Matrix`."""
         return self.weights[ids]
+
+    def only(self, ids: NDArray[np.int64]) -> FloatMatrix:
+        """See :class:`Matrix`."""
+        return FloatMatrix(self.weights[ids])
 
     def product(
         self, x: Floats, bias: Floats | None = None, activation: Activation | None = None, gate: Floats | None = None
@@ -218,6 +225,14 @@ class ByteMatrix:
         found: Floats = chosen * self.scale[ids, None]
         found[:, self.places] = self.apart[:, ids].T
         return found
+
+    def only(self, ids: NDArray[np.int64]) -> ByteMatrix:
+        """See :class:`Matrix`."""
+        panels = np.zeros((-(-len(ids) // 16) * 16, self.panels.shape[1], 4, 4), np.int8)
+        panels[: len(ids)] = self.panels[ids // 16, :, :, ids % 16]
+        panels = np.ascontiguousarray(panels.reshape(-1, 16, *panels.shape[1:]).transpose(0, 2, 3, 1, 4))
+        apart = np.ascontiguousarray(self.apart[:, ids])
+        return ByteMatrix(panels, self.scale[ids], self.places, apart, self.sums[ids], self.columns)
 
     def product(
         self, x: Floats, bias: Floats | None = None, activation: Activation | None = None, gate: Floats | None = None

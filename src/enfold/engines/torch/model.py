@@ -73,12 +73,13 @@ class TorchModel(PreTrainedModel, nn.Module):
         """Assembled for each pass, so that copies, replicas and replaced leaves are what runs."""
         return wiring.assemble(self.tree, self.arch, self.head)
 
-    def quick_plan(self) -> wiring.Plan:
+    def quick_plan(self, shortlist: NDArray[np.int64] | None = None) -> wiring.Plan:
         with _packing:
             for module in self.modules():
                 if isinstance(module, SharedInput):
                     module.pack()
-        return wiring.assemble(bind(self.tree), self.arch, self.head)
+        plan = wiring.assemble(bind(self.tree), self.arch, self.head)
+        return plan if shortlist is None else replace(plan, branches=wiring.narrowed(self.plan, shortlist).branches)
 
     @property
     def device(self) -> torch.device:

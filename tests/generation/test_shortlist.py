@@ -1,0 +1,59 @@
+"""A shortlist writes what forbidding all other tokens writes, and computes only what it lists."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from enfold.auto import load_model
+from enfold.engines.cpu.blocks import BlockMatrix
+from enfold.engines.cpu.matrices import ByteMatrix, FloatMatrix
+from enfold.errors import InputError
+from tests.generation.models import ENGINES, TYPES, folder, writer
+
+LISTED = [31, 7, 8, 9, 12, 13, 20, 21, 22, 40]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("model_type", TYPES)
+def test_only_listed_tokens_are_written(model_type: str, engine: str) -> None:
+    model = writer(model_type, engine)
+    ends = model.generation_config.eos_token_ids
+    others = [token for token in range(model.arch.vocab_size) if token not in {*LISTED, *ends}]
+    given: dict[str, Any] = {"max_new_tokens": 6, "return_dict_in_generate": True, "output_logits": True}
+    found = model.generate([[5, 6, 7], [8, 9]], shortlist=LISTED, **given)
+    expected = model.generate([[5, 6, 7], [8, 9]], suppress_tokens=others, **given)
+    assert np.asarray(found.sequences).tolist() == np.asarray(expected.sequences).tolist()
+    for some, every in zip(found.logits, expected.logits, strict=True):
+        running = np.asarray(every).any(axis=1)  # after a text's end there are zeros
+        some, every = np.asarray(some)[running], np.asarray(every)[running]
+        assert (some[:, others] == -np.inf).all()
+        np.testing.assert_allclose(some[:, LISTED], every[:, LISTED], atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{"num_beams": 3}, {"do_sample": True, "seed": 3}, {"guidance_scale": 1.5}])
+@pytest.mark.parametrize("dtype", ["int8", "int4"])
+def test_every_mode_and_type_keeps_to_it(dtype: str, options: dict[str, Any]) -> None:
+    model = load_model(folder("gpt2"), "causal-lm", engine="cpu", dtype=dtype)
+    ends = set(model.generation_config.eos_token_ids) | {model.generation_config.pad_token_id}
+    for text in model.generate([[5, 6], [7, 8, 9]], shortlist=LISTED, max_new_tokens=8, **options):
+        assert set(np.asarray(text).tolist()) <= {5, 6, 7, 8, 9, *LISTED} | ends
+
+
+@pytest.mark.parametrize("make", [FloatMatrix, lambda w: ByteMatrix.quantize(w, (3,)), BlockMatrix.quantize])
+def test_a_matrix_of_some_rows(make: Any) -> None:
+    draw = np.random.default_rng(0)
+    matrix, x = make(draw.standard_normal((50, 64), np.float32)), draw.standard_normal((5, 64), np.float32)
+    ids = np.array([49, 0, 17, 33, 2] * 5)
+    tolerance = 0.05 if isinstance(matrix, BlockMatrix) else 1e-5  # whose shortlist rounds nothing that comes in
+    np.testing.assert_allclose(matrix.only(ids).product(x), matrix.product(x)[:, ids], atol=tolerance * 8)
+    np.testing.assert_array_equal(matrix.only(ids).rows(np.arange(25)), matrix.rows(ids))
+
+
+def test_ids_that_are_none_are_refused() -> None:
+    with pytest.raises(InputError, match="shortlist has the token 99999; expected ids below"):
+        writer("gpt2", "cpu").generate([[5]], shortlist=[4, 99_999], max_new_tokens=2)
+    with pytest.raises(InputError, match="shortlist"):
+        writer("gpt2", "cpu").generate([[5]], shortlist=[], max_new_tokens=2)
