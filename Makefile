@@ -35,7 +35,7 @@ sanitize: $(TEST)/.ready
 	ENFOLD_TEST_NATIVE=$(SANITIZED) ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 \
 	  LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
 	  $(TEST)/bin/python -m pytest --capture=sys tests/engines/test_native.py tests/engines/test_matrices.py \
-	  tests/engines/test_blocks.py tests/engines/test_kernels.py
+	  tests/engines/test_blocks.py tests/engines/test_kernels.py tests/engines/test_byte_cache.py
 
 $(BASE)/.ready: $(BUILT)
 	$(PYTHON) -m venv $(BASE)

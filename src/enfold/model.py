@@ -84,7 +84,7 @@ class PreTrainedModel(GenerationMixin):
         Args:
             shortlist: the outputs that the head computes, of its last layer; None: all.
         """
-        return self.plan if shortlist is None else wiring.narrowed(self.plan, shortlist)
+        raise NotImplementedError  # pragma: no cover - engines implement it
 
     def tensor(self, name: str) -> NDArray[Any]:
         """A copy-free view, where possible, of the float32 values of one of the layout's tensors."""

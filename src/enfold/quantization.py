@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,13 @@ class Comparison:
 
 
 def quantize(
-    source: str | Path, folder: str | Path, *, dtype: str = "int8", texts: Iterable[str], **where: Any
+    source: str | Path,
+    folder: str | Path,
+    *,
+    dtype: str = "int8",
+    texts: Iterable[str],
+    overwrite: bool = False,
+    **where: Any,
 ) -> Comparison:
     """Saves a model with its matrices rounded, with tokenizer and all, and compares it with what it was.
 
@@ -49,10 +56,12 @@ def quantize(
         folder: made where it is missing.
         dtype: ``"int8"`` or ``"int4"``, or ``"blocks"`` for those of a GGUF file.
         texts: what to compare on.
+        overwrite: whether a model that ``folder`` holds may be written over.
         where: ``revision``, ``token``, ``cache_dir`` and ``local_files_only`` as everywhere.
 
     Raises:
-        InputError: a model that is quantized already, its own folder to save in, no texts, or an unknown ``dtype``.
+        InputError: a model that is quantized already, its own folder to save in, one that holds another model or can't
+            be written to, no texts, or an unknown ``dtype``.
         EnfoldError: the model can't be loaded.
     """
     given = [text for text in texts if text.strip()]
@@ -63,6 +72,7 @@ def quantize(
     found = resolve(source, want="all", **where)
     if found.resolve() == Path(folder).resolve():
         raise InputError(f"{folder} is the model itself, which would be lost: name another folder")
+    _check_target(Path(folder), overwrite)
     config = read_config(found)
     if quantization_of(config):
         raise InputError(f"{source} is quantized already")
@@ -77,6 +87,16 @@ def quantize(
         rounded.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     return compared
+
+
+def _check_target(folder: Path, overwrite: bool) -> None:
+    """Before anything is computed."""
+    if (folder / "config.json").exists() and not overwrite:
+        raise InputError(f"{folder} holds a model: name another folder, or allow it to be written over (overwrite)")
+    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        what = "can't be written to" if there.is_dir() else "is a file"
+        raise InputError(f"the model can't be saved in {folder}: {there} {what}")
 
 
 def compare(exact: PreTrainedModel, rounded: PreTrainedModel, tokenizer: Tokenizer, texts: Sequence[str]) -> Comparison:

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 from enfold.arch import Architecture, Disentangled, RelativeBias, Rotary
 from enfold.cache import Cache, Turn
@@ -109,12 +109,9 @@ class Plan:
     """An engine's way to run all layers in one step; it gives None where it has none for this pass."""
 
 
-def narrowed(plan: Plan, ids: Array) -> Plan:
-    """The plan with a head that computes some of its last layers' outputs alone, in the order of ``ids``."""
-    # an engine's last layers have a method for this, which other steps lack
-    branches = tuple(
-        (field, select, (*steps[:-1], cast(Any, steps[-1]).only(ids))) for field, select, steps in plan.branches
-    )
+def narrowed(plan: Plan, narrow: Callable[[Any], Callable[[Array], Array]]) -> Plan:
+    """The plan with a head that computes some of its last layers' outputs alone: ``narrow`` makes such layers."""
+    branches = tuple((field, select, (*steps[:-1], narrow(steps[-1]))) for field, select, steps in plan.branches)
     return replace(plan, branches=branches)
 
 

@@ -33,6 +33,19 @@ def test_own_texts_and_answers(tmp_path: Path, invoke: Invoke, classifier: Path)
     assert dict(zip(names, values, strict=True))["same_answers"] == "1.0000"
 
 
+def test_no_model_is_lost(tmp_path: Path, invoke: Invoke, classifier: Path) -> None:
+    (tmp_path / "texts.txt").write_text("good film", encoding="utf-8")
+    arguments = ("quantize", str(classifier), str(tmp_path / "out"), "--texts", str(tmp_path / "texts.txt"))
+    assert invoke(*arguments).exit_code == 0
+    before = (tmp_path / "out" / "model.safetensors").read_bytes()
+    again = invoke(*arguments, "--dtype", "int4")
+    assert again.exit_code == 1 and "holds a model: name another folder" in again.stderr
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == before
+    assert invoke(*arguments, "--overwrite").exit_code == 0
+    below_a_file = invoke(*arguments[:2], str(tmp_path / "texts.txt" / "out"), *arguments[3:])
+    assert below_a_file.exit_code == 1 and "texts.txt is a file" in below_a_file.stderr
+
+
 @pytest.mark.parametrize("arguments", [("--dtype", "int3"), ("--texts", "nowhere.txt")])
 def test_what_cannot_be_is_refused(
     tmp_path: Path, invoke: Invoke, classifier: Path, arguments: tuple[str, str]

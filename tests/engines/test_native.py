@@ -273,7 +273,7 @@ def program_of(m: int, heads: int, size: int, cached: bool) -> list[Any]:
         ("product", [native.Bytes(*byte_matrix(width, width)), None, 1, hidden, mixed, x]),
         ("join", [[x, hidden], mixed, [(floats(width), floats(width), 1e-5, hidden)]]),
     ]
-    store = floats(3, heads, 64, size)
+    store = np.zeros((3, heads, 64, size + 4), np.int8) if cached and m % 2 else floats(3, heads, 64, size)
     begin, count = np.array([0], np.int64), np.array([m], np.int64)
     stored = ([store], [store + 1], np.array([1], np.int64), np.array([2], np.int64), count + 2)
     angles = floats(m, size // 2 * 2), floats(m, size // 2 * 2)
@@ -293,7 +293,9 @@ def calls(draw: Callable[..., Any]) -> tuple[str, list[Any]]:
     bias = draw(st.sampled_from([None, floats(n)]))
     gate = draw(st.sampled_from([None, floats(m, n)]))
     finish = [bias, draw(st.integers(0, 5)), gate, np.empty((m, n), np.float32)]
-    store = floats(3, heads, 20, size)
+    store: Any = floats(3, heads, 20, size)
+    if draw(st.booleans()):
+        store = np.zeros((3, heads, 20, size + 4), np.int8)
     rows, past = np.array([0, 2], np.int64), np.array([1, 0], np.int64)
     kept = np.minimum(count, 19) + 1
     attention = [0.5, False, draw(st.integers(0, 3)), None, np.empty((m, width), np.float32)]

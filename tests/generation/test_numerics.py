@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from enfold.generation import numerics
-from enfold.generation.numerics import highest, log_softmax
+from enfold.generation.numerics import highest, highest_values, log_softmax
 from tests.generation.support import random_scores
 
 
@@ -59,5 +59,6 @@ def test_the_highest_are_what_sorting_finds(way: Callable[..., Any], scores: np.
 @pytest.mark.parametrize("count", [1, 8, 50, 512, 3000])
 def test_the_highest_of_long_rows(count: int) -> None:
     scores = random_scores(1, rows=3, vocabulary=50_257)
-    _, places = highest(scores, count)
+    values, places = highest(scores, count)
     np.testing.assert_array_equal(places, np.argsort(-scores, axis=1, kind="stable")[:, :count])
+    np.testing.assert_array_equal(highest_values(scores[0], count), values[0])

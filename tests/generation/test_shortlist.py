@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from enfold.auto import load_model
 from enfold.engines.cpu.blocks import BlockMatrix
 from enfold.engines.cpu.matrices import ByteMatrix, FloatMatrix
 from enfold.errors import InputError
+from enfold.generation.config import GenerationConfig
 from tests.generation.models import ENGINES, TYPES, folder, writer
 
 LISTED = [31, 7, 8, 9, 12, 13, 20, 21, 22, 40]
@@ -33,7 +35,20 @@ def test_only_listed_tokens_are_written(model_type: str, engine: str) -> None:
         np.testing.assert_allclose(some[:, LISTED], every[:, LISTED], atol=1e-5)
 
 
-@pytest.mark.parametrize("options", [{"num_beams": 3}, {"do_sample": True, "seed": 3}, {"guidance_scale": 1.5}])
+MODES: list[dict[str, Any]] = [
+    {"num_beams": 3},
+    {"do_sample": True, "seed": 3},
+    {"guidance_scale": 1.5},
+    {"guidance_scale": 0.0},
+    {"guidance_scale": -1.0},
+    {"remove_invalid_values": True, "num_beams": 2},
+    {"prompt_lookup_num_tokens": 2},
+    {"penalty_alpha": 0.6, "top_k": 3},
+    {"cache_implementation": "quantized", "num_beams": 2},
+]
+
+
+@pytest.mark.parametrize("options", MODES, ids=lambda options: "-".join(map(str, options.items())))
 @pytest.mark.parametrize("dtype", ["int8", "int4"])
 def test_every_mode_and_type_keeps_to_it(dtype: str, options: dict[str, Any]) -> None:
     model = load_model(folder("gpt2"), "causal-lm", engine="cpu", dtype=dtype)
@@ -53,7 +68,39 @@ def test_a_matrix_of_some_rows(make: Any) -> None:
 
 
 def test_ids_that_are_none_are_refused() -> None:
-    with pytest.raises(InputError, match="shortlist has the token 99999; expected ids below"):
+    with pytest.raises(InputError, match="shortlist has 99999"):
         writer("gpt2", "cpu").generate([[5]], shortlist=[4, 99_999], max_new_tokens=2)
     with pytest.raises(InputError, match="shortlist"):
         writer("gpt2", "cpu").generate([[5]], shortlist=[], max_new_tokens=2)
+    with pytest.raises(InputError, match="all of shortlist is in suppress_tokens"):
+        writer("gpt2", "cpu").generate([[5]], shortlist={7, 8}, suppress_tokens=[7, 8, 9], max_new_tokens=2)
+    with pytest.raises(InputError, match="force_words_ids has 30, which shortlist leaves out"):
+        writer("gpt2", "cpu").generate([[5]], shortlist=range(8), force_words_ids=[[30]], num_beams=2)
+
+
+def test_end_tokens_that_the_vocabulary_lacks_do_no_harm() -> None:
+    model = writer("gpt2", "cpu")
+    own = model.generation_config
+    model.generation_config = GenerationConfig.from_dict({"eos_token_id": [999]}).unasked()
+    try:
+        assert set(np.asarray(model.generate([[5]], shortlist=[7, 8], max_new_tokens=3)[0]).tolist()) <= {5, 7, 8}
+    finally:
+        model.generation_config = own
+
+
+def test_what_must_be_written_and_may_not_is_an_error() -> None:
+    model = writer("gpt2", "cpu")
+    with pytest.raises(InputError, match="the options forbid every token"):
+        model.generate([[5]], shortlist=[7, 8], prefix_allowed_tokens_fn=lambda *_: [9], max_new_tokens=3)
+
+
+def test_what_listens_to_the_head_or_stands_in_its_place_still_does() -> None:
+    model = load_model(folder("gpt2"), "causal-lm", engine="torch")
+    expected = model.generate([[5, 6]], shortlist=LISTED, max_new_tokens=4)
+    heard = []
+    head = model.tree.head.get_submodule("0")
+    hook = head.output.register_forward_hook(lambda *_: heard.append(1))
+    assert model.generate([[5, 6]], shortlist=LISTED, max_new_tokens=4).tolist() == expected.tolist() and heard
+    hook.remove()
+    head.output = torch.nn.Sequential(head.output)
+    assert model.generate([[5, 6]], shortlist=LISTED, max_new_tokens=4).tolist() == expected.tolist()

@@ -107,7 +107,8 @@ def describe_foreign_file(start: bytes) -> str | None:
 def _read_header(path: Path, file: BinaryIO, size: int) -> dict[str, Any]:
     """The JSON header, with `file` left at the first byte of data."""
     start = file.read(200)
-    if foreign := describe_foreign_file(start):
+    # before a header's "{" stands its length, whose bytes may be any signs
+    if start[8:9] != b"{" and (foreign := describe_foreign_file(start)):
         raise CorruptFileError(f"{path} is {foreign}")
     if size < 8:
         raise CorruptFileError(f"{path} has {size} bytes; a safetensors file has at least 10. Download the file again")

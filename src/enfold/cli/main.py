@@ -79,6 +79,12 @@ class LazyGroup(click.Group):
             # What is still buffered would raise again when the interpreter closes the stream.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(_BROKEN_PIPE)
+        except (MemoryError, OSError) as error:
+            if ctx.meta.get(DEBUG_KEY):
+                raise
+            lacking = "there is not enough memory: " if isinstance(error, MemoryError) else ""
+            click.echo(f"Error: {lacking}{error}", err=True)
+            ctx.exit(1)
 
 
 def _unknown(name: str) -> str:

@@ -34,11 +34,19 @@ _SHORTEST, _LONGEST = 60, 400
     metavar="FILE",
     help="Texts to compare on, one per line; by default paragraphs about Python.",
 )
+@click.option("--overwrite", is_flag=True, help="Write over the model that OUT holds.")
 @options.as_json
 @options.source
 @options.debug
 def command(
-    model: str, out: Path, dtype: str, texts: str | None, as_json: bool, revision: str | None, offline: bool
+    model: str,
+    out: Path,
+    dtype: str,
+    texts: str | None,
+    overwrite: bool,
+    as_json: bool,
+    revision: str | None,
+    offline: bool,
 ) -> None:
     """Saves MODEL in the folder OUT with its matrices rounded, as the CPU engine computes with them.
 
@@ -53,7 +61,7 @@ def command(
     from enfold.quantization import quantize
 
     given = [PLAIN.item(each, {})[0] for each in read_inputs((texts,), whole=False)] if texts else _samples()
-    compared = quantize(model, out, dtype=dtype, texts=given, **options.where(revision, offline))
+    compared = quantize(model, out, dtype=dtype, texts=given, overwrite=overwrite, **options.where(revision, offline))
     size = sum(path.stat().st_size for path in out.glob("model*.safetensors"))
     record = {
         "dtype": dtype,

@@ -19,6 +19,7 @@ from enfold.generation.context import context_of
 from enfold.generation.contrastive import Contrastive
 from enfold.generation.drafts import Assistant, Drafter, Lookup, check_assistant
 from enfold.generation.guidance import GuidedSession, check_guidance
+from enfold.generation.logits import shortlist_of
 from enfold.generation.loop import Event, Request, Result, Strategy, write
 from enfold.generation.recipe import Recipe
 from enfold.generation.results import record, sequences
@@ -152,9 +153,8 @@ def session_of(call: Call, width: int = 1, wants_hidden: bool = False) -> Sessio
     """What runs the model, guided where the options say so."""
     config = call.config
     given: dict[str, Any] = {"width": width, "wants_hidden": wants_hidden}
-    given["quantized"] = config.cache_implementation == "quantized"
-    if config.shortlist is not None:  # what ends a text is always thought of
-        given["shortlist"] = {*config.shortlist, *config.eos_token_ids}
+    given["quantized"] = config.cache_implementation == "quantized" and config.asks_for("cache_implementation")
+    given["shortlist"] = shortlist_of(config, call.model.arch.vocab_size)
     scale = config.guidance_scale
     return Session(call.model, **given) if scale in (None, 1) else GuidedSession(call.model, scale, **given)
 

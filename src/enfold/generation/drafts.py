@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from enfold.errors import InputError
 from enfold.generation.config import GenerationConfig
 from enfold.generation.context import context_of
-from enfold.generation.logits import apply
+from enfold.generation.logits import apply, shortlist_of
 from enfold.generation.loop import Text, rows_of
 from enfold.generation.recipe import Recipe
 from enfold.generation.rows import Scores
@@ -120,7 +120,8 @@ class Assistant:
         """Reads what is new of a text: logits (1, V) of what comes next."""
         tokens, source = text.tokens, text.request.source
         if self._session is None:
-            self._session = Session(self._model)
+            listed = shortlist_of(self._recipe.config, self._model.arch.vocab_size)
+            self._session = Session(self._model, shortlist=listed)
             logits = self._session.open([tokens], None if source is None else [source]).logits
         else:
             known = min(common_beginning(self._read, tokens), len(tokens) - 1)

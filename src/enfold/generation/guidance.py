@@ -40,7 +40,7 @@ class GuidedSession(Session):
     ) -> None:
         super().__init__(model, width=width, wants_hidden=wants_hidden, quantized=quantized, shortlist=shortlist)
         self._scale = scale
-        self._other = Session(model, width=width, quantized=quantized)  # -inf less -inf would be NaN
+        self._other = Session(model, width=width, quantized=quantized, shortlist=shortlist)
 
     def open(
         self,

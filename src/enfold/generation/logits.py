@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,14 +15,14 @@ from enfold.generation.foreign import adapt_processor
 from enfold.generation.numerics import log_softmax
 from enfold.generation.rows import Processor, Rows, Scores
 
-__all__ = ["Processor", "Rows", "apply", "guide", "processors"]
+__all__ = ["Processor", "Rows", "apply", "guide", "processors", "shortlist_of"]
 
 
 def processors(
     config: GenerationConfig,
     vocabulary: int,
     *,
-    own: Iterable[Any] = (),
+    own: Sequence[Any] = (),
     prefix_allowed_tokens_fn: Callable[[int, list[int]], Any] | None = None,
     grammar: Processor | None = None,
     positions: int | None = None,
@@ -45,10 +45,18 @@ def processors(
     _check_ids(config, vocabulary)
     # An end token without a score can't be written: nothing to forbid or to favour.
     ends = tuple(token for token in config.eos_token_ids if token < vocabulary)
+    guided = config.guidance_scale not in (None, 1)
     chain = [*_by_history(config, ends), *_by_position(config, ends, prefix_allowed_tokens_fn, positions)]
     chain += [adapt_processor(processor) for processor in own]
     if grammar is not None:
         chain.append(grammar)
+    listed = shortlist_of(config, vocabulary)
+    if listed is not None:
+        # the model's scores of all others are -inf; these make numbers of that, or allow what is forbidden
+        if guided:
+            chain.insert(0, masks.Only(listed))
+        if config.remove_invalid_values or prefix_allowed_tokens_fn or grammar or own:
+            chain.append(masks.Only(listed))
     if config.do_sample:
         chain += _warpers(config, ends)
     if config.renormalize_logits:
@@ -69,10 +77,18 @@ def guide(conditional: Scores, unconditional: Scores, scale: float) -> Scores:
     Both arguments ``(R, V)`` are overwritten.
     """
     given, free = log_softmax(conditional), log_softmax(unconditional)
-    given -= free
-    given *= np.float32(scale)
-    given += free
+    with np.errstate(invalid="ignore"):  # what a shortlist leaves out is -inf on both sides
+        given -= free
+        given *= np.float32(scale)
+        given += free
     return given
+
+
+def shortlist_of(config: GenerationConfig, vocabulary: int) -> tuple[int, ...] | None:
+    """The tokens whose scores are computed: the shortlist and what ends a text; None without a shortlist."""
+    if config.shortlist is None:
+        return None
+    return tuple(sorted({*config.shortlist, *(token for token in config.eos_token_ids if token < vocabulary)}))
 
 
 def _by_history(config: GenerationConfig, ends: tuple[int, ...]) -> Iterator[Processor]:
@@ -154,6 +170,7 @@ _ID_OPTIONS = (
     "force_words_ids",
     "forced_bos_token_id",
     "forced_eos_token_id",
+    "shortlist",
     "suppress_tokens",
 )
 

@@ -92,6 +92,19 @@ class Suppress:
 
 
 @dataclass(frozen=True)
+class Only:
+    """Forbids all other tokens."""
+
+    tokens: tuple[int, ...]
+
+    def __call__(self, scores: Scores, rows: Rows) -> Scores:
+        kept = scores[:, self.tokens]
+        scores.fill(-np.inf)
+        scores[:, self.tokens] = kept
+        return scores
+
+
+@dataclass(frozen=True)
 class BeginSuppress:
     """Forbids tokens as the first generated one; the one after it where the first is forced (Whisper)."""
 

@@ -9,9 +9,9 @@ from enfold.engines.cpu.native_module import native
 from enfold.generation.rows import Scores
 from enfold.threads import in_parallel
 
-__all__ = ["highest", "log_softmax"]
+__all__ = ["highest", "highest_values", "log_softmax"]
 
-_INSERTED_MOST = 512
+_INSERTED_MOST = 64
 """How many of a row the kernel finds faster than a partition does: it keeps them sorted, one by one."""
 
 
@@ -59,6 +59,16 @@ def highest(scores: Scores, count: int) -> tuple[Scores, NDArray[np.int64]]:
         place[:] = _highest_of(row, count)
         value[:] = row[place]
     return values, places
+
+
+def highest_values(row: Scores, count: int) -> Scores:
+    """The best scores of one row (V,), the best first; NaN is above all."""
+    count = min(count, row.size)
+    if native is not None and count <= _INSERTED_MOST:
+        return highest(row[None], count)[0].reshape(-1)
+    rest = row.size - count
+    best: Scores = np.sort(np.partition(row, rest)[rest:] if 0 < rest < row.size else row[rest:])
+    return best[::-1]
 
 
 def _highest_of(row: Scores, count: int) -> NDArray[np.int64]:

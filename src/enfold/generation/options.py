@@ -113,7 +113,7 @@ CACHES: Final = (
     "sliding_window",
     "static",
 )
-"""Names that files give; all but "quantized" mean enfold's one cache, which grows."""
+"""Names that can be asked for; all but "quantized" mean enfold's one cache, which grows."""
 
 OPTIONS: Final[Mapping[str, Option]] = {
     # How long
@@ -135,8 +135,8 @@ OPTIONS: Final[Mapping[str, Option]] = {
     "use_cache": _flag(True),
     "cache_implementation": Option(
         None,
-        lambda value: value in CACHES,
-        '"quantized" (keys and values as bytes), or "dynamic" or another of the field\'s names, which change nothing',
+        lambda value: isinstance(value, str),
+        "a name",
     ),
     "seed": _whole(None, 0),
     # What is sampled
@@ -225,6 +225,8 @@ def plain(name: str, value: Any) -> Any:
         return value.model_json_schema()
     if name == "constraints":
         return list(value) if isinstance(value, tuple) else value
+    if name == "shortlist" and isinstance(value, set | frozenset | range):
+        return sorted(value)
     return _as_lists(value)
 
 

@@ -65,7 +65,7 @@ class Recipe:
         chain = processors(
             config,
             model.arch.vocab_size,
-            own=own_processors,
+            own=[*own_processors],
             prefix_allowed_tokens_fn=prefix_allowed_tokens_fn,
             grammar=grammar_mask(config, tokenizer),
             positions=positions,

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from enfold.arch import Rotary
 from enfold.cache import Turn
 from enfold.engines.cpu.native_module import empty
-from enfold.errors import InputError
 from enfold.generation.rows import Scores
 from enfold.model import PreTrainedModel
 from enfold.packing import Packed, pack, token_budget_batches
@@ -83,7 +82,7 @@ class Session:
             the score -inf.
 
     Raises:
-        InputError: the model's engine has no quantized cache, or a token of the shortlist is none of the vocabulary's.
+        InputError: the model's engine has no quantized cache.
     """
 
     def __init__(
@@ -100,7 +99,7 @@ class Session:
         rotary = model.arch.relative
         # keys that are turned by the length of their text are of no use to a text of another length
         self._can_share = not wants_hidden and not (isinstance(rotary, Rotary) and depends_on_length(rotary))
-        self._shortlist = None if shortlist is None else _ids_of(shortlist, model.arch.vocab_size)
+        self._shortlist = None if shortlist is None else np.array([*shortlist], np.int64)
         self._plan = model.quick_plan(self._shortlist)
         self.cache = model.new_cache(quantized=quantized)
         self.prompts: list[list[int]] = []
@@ -240,13 +239,6 @@ class Session:
             logits.fill(-np.inf)
             logits[:, self._shortlist] = chosen
         return Answer(logits, None if states is None else [states[b:e] for b, e in batch.spans])
-
-
-def _ids_of(shortlist: Iterable[int], vocabulary: int) -> NDArray[np.int64]:
-    ids = np.unique(np.fromiter(shortlist, np.int64))
-    if ids.size and ids[-1] >= vocabulary:
-        raise InputError(f"shortlist has the token {ids[-1]}; expected ids below {vocabulary}, the vocabulary's size")
-    return ids
 
 
 def common_beginning(first: list[int], second: list[int]) -> int:

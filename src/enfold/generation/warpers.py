@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from enfold.generation.numerics import highest, log_softmax
+from enfold.generation.numerics import highest_values, log_softmax
 from enfold.generation.rows import Rows, Scores
 
 __all__ = ["Epsilon", "Eta", "MinP", "Normalize", "Temperature", "TopH", "TopK", "TopP", "Typical"]
@@ -94,7 +94,7 @@ class TopP(Truncation):
         total = np.exp(row - peak).sum(dtype=np.float64)
         count = _FIRST_GUESS
         while True:
-            best = highest(row[None], count)[0][0]
+            best = highest_values(row, count)
             weights = np.exp((best - peak).astype(np.float64))
             wanted = int(np.count_nonzero(np.cumsum(weights) - weights < self.mass * total))
             if wanted < best.size or count >= row.size:
@@ -182,7 +182,7 @@ def _log_softmax_row(row: Row) -> Row:
 
 def _nth_best(row: Row, count: int) -> np.float32:
     """The ``count``-th highest score of a row; its lowest where it is shorter."""
-    best: np.float32 = row.max() if count == 1 else highest(row[None], count)[0][0, -1]
+    best: np.float32 = row.max() if count == 1 else highest_values(row, count)[-1]
     return best
 
 

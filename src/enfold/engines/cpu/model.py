@@ -108,6 +108,9 @@ class CpuModel(PreTrainedModel):
     def plan(self) -> wiring.Plan:
         return self._plan
 
+    def quick_plan(self, shortlist: NDArray[np.int64] | None = None) -> wiring.Plan:
+        return self.plan if shortlist is None else wiring.narrowed(self.plan, lambda output: output.only(shortlist))
+
     def tensor(self, name: str) -> NDArray[Any]:
         if name in self._tensors:
             return self._tensors[name]

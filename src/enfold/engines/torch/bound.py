@@ -13,7 +13,9 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -33,7 +35,7 @@ from enfold.engines.torch.leaves import (
     rms_norm,
 )
 
-__all__ = ["bind", "few_rows"]
+__all__ = ["bind", "few_rows", "some_outputs"]
 
 Function = Callable[..., Any]
 
@@ -186,6 +188,16 @@ def _output(module: Output) -> Function:
     if module.leaf.squeeze or module.leaf.scale != 1:
         return module
     return _product(module.weight.data, _data(module.bias))
+
+
+def some_outputs(module: Any, ids: NDArray[np.int64]) -> Function:
+    """The last layer of a head, computing the outputs ``ids`` alone; a layer of another kind computes all of them."""
+    places = torch.from_numpy(ids)
+    if type(module) is not Output or module.leaf.squeeze or _is_hooked(module):
+        return lambda hidden: module(hidden)[:, places]
+    weight, bias, scale = module.weight.data, _data(module.bias), module.leaf.scale
+    product = _product(weight[places], None if bias is None else bias[places])
+    return product if scale == 1 else lambda hidden: product(hidden * scale)
 
 
 def _attend(module: Attend) -> Function:

@@ -10,9 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -314,9 +312,3 @@ class Output(Leaf):
         hidden = self.dropped(hidden, self.leaf.dropout)
         result = functional.linear(hidden if self.leaf.scale == 1 else hidden * self.leaf.scale, self.weight, self.bias)
         return result[:, 0] if self.leaf.squeeze else result
-
-    def only(self, ids: NDArray[np.int64]) -> Callable[[Tensor], Tensor]:
-        """What computes these outputs alone, for inference."""
-        places = torch.from_numpy(ids).to(self.weight.device)
-        weight, bias = self.weight.detach()[places], None if self.bias is None else self.bias.detach()[places]
-        return lambda hidden: functional.linear(hidden * self.leaf.scale, weight, bias)

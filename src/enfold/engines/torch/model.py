@@ -21,7 +21,7 @@ from enfold.cache import Cache, Turn
 from enfold.checkpoint.load import Loaded
 from enfold.engines.torch import ops
 from enfold.engines.torch.attention import make_leaf
-from enfold.engines.torch.bound import bind, few_rows
+from enfold.engines.torch.bound import bind, few_rows, some_outputs
 from enfold.engines.torch.leaves import Leaf, Node, SharedInput, answering
 from enfold.errors import InputError
 from enfold.leaves import Embedding, Output
@@ -79,7 +79,10 @@ class TorchModel(PreTrainedModel, nn.Module):
                 if isinstance(module, SharedInput):
                     module.pack()
         plan = wiring.assemble(bind(self.tree), self.arch, self.head)
-        return plan if shortlist is None else replace(plan, branches=wiring.narrowed(self.plan, shortlist).branches)
+        if shortlist is None:
+            return plan
+        modules = iter([steps[-1] for _, _, steps in self.plan.branches])
+        return wiring.narrowed(plan, lambda _: some_outputs(next(modules), shortlist))
 
     @property
     def device(self) -> torch.device:
