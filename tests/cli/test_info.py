@@ -261,4 +261,5 @@ def test_a_gguf_file_is_known_like_any_model() -> None:
     report: Any = inspect_folder(smollm2(), "smollm2")
     assert report["problems"] == []
     assert report["checkpoint"]["types"] == {"Q4_1": 210, "float32": 61, "Q8_0": 1}
+    assert report["memory"]["blocks"] < report["memory"]["float32"] / 5
     assert report["heads"]["in_checkpoint"] == {"causal-lm": "LlamaForCausalLM"}

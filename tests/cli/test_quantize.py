@@ -21,6 +21,7 @@ def test_a_model_of_embeddings_keeps_all_that_it_needs(tmp_path: Path, invoke: I
     assert (exact * rounded).sum(axis=1).min() > 0.997
     info = json.loads(invoke("info", str(out), "--json").stdout)
     assert info["problems"] == [] and info["checkpoint"]["types"]["int8"] == 24
+    assert info["checkpoint"]["quantized"].startswith("int8") and info["memory"].keys() == {"parameters", "int8"}
     again = invoke("quantize", str(out), str(tmp_path / "again"))
     assert again.exit_code == 1 and "is quantized already" in again.stderr
 

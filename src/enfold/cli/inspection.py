@@ -15,7 +15,7 @@ from enfold.checkpoint.files import Weights, open_weights
 from enfold.checkpoint.load import clashes
 from enfold.checkpoint.modules import Dense, Normalize, read_modules
 from enfold.checkpoint.names import canonical, is_known, locate
-from enfold.checkpoint.packed import is_packed, read_packed
+from enfold.checkpoint.packed import is_packed, quantization_of, read_packed
 from enfold.checkpoint.sources import describe
 from enfold.config import UNTRAINED_KEY
 from enfold.errors import EnfoldError
@@ -61,15 +61,16 @@ def inspect_folder(folder: Path, given: str, *, weights: bool = True) -> Report:
     report: Report = {"source": _source(folder, given)}
     if blueprint:
         report["architecture"] = _architecture(blueprint)
+    quantized = attempt(lambda: quantization_of(config)) if config else None
     if stored:
-        report["checkpoint"] = _checkpoint(stored)
+        report["checkpoint"] = _checkpoint(stored, quantized)
     if blueprint and stored:
         contents = Contents(blueprint, stored)
         problems += contents.problems
         report["heads"] = contents.section()
         blueprint = contents.main
     if blueprint:
-        report["memory"] = _memory(blueprint.leaves)
+        report["memory"] = _memory(blueprint.leaves, stored, quantized)
     tokenizer = attempt(lambda: Tokenizer.from_folder(folder))
     if tokenizer:
         report["tokenizer"] = _tokenizer(tokenizer)
@@ -131,10 +132,11 @@ def _positions(arch: Architecture) -> str:
     return "; ".join(parts) or "none"
 
 
-def _checkpoint(stored: Weights) -> dict[str, Any]:
+def _checkpoint(stored: Weights, quantized: str | None) -> dict[str, Any]:
     blocks = (getattr(view, "blocks", None) for view in stored.values())
     counts = Counter(kind.name if kind else view.dtype for kind, view in zip(blocks, stored.values(), strict=True))
     return {
+        **({"quantized": f"{quantized}, for the CPU engine alone"} if quantized else {}),
         "file": stored.path.name,
         "format": stored.format,
         "tensors": len(stored),
@@ -209,9 +211,16 @@ def _names(blueprint: Blueprint, among: Collection[str] | None = None) -> dict[s
     return {place.name.removeprefix("@"): stored_shape(place, shapes[ours]) for ours, place in chosen.items()}
 
 
-def _memory(leaves: tuple[Leaf, ...]) -> dict[str, Any]:
-    """Bytes of the parameters; int8 counts linear layers' matrices so, with a scale a row, and the rest as float32."""
+def _memory(leaves: tuple[Leaf, ...], stored: Weights | None, quantized: str | None) -> dict[str, Any]:
+    """Bytes of the parameters; int8 counts linear layers' matrices so, with a scale a row, and the rest as float32.
+
+    What is stored in bytes or blocks takes as much as there.
+    """
     count = parameter_count(leaves)
+    held = Bytes(sum(view.nbytes for view in stored.values())) if stored else Bytes(0)
+    if quantized:
+        return {"parameters": count, quantized: held}
+    blocks = any(getattr(view, "blocks", None) for view in (stored or {}).values())
     linear = [leaf for leaf in leaves if isinstance(leaf, Linear)]
     matrices = sum(leaf.inputs * leaf.outputs for leaf in linear)
     scales = sum(leaf.outputs for leaf in linear) * _SCALE_BYTES
@@ -220,6 +229,7 @@ def _memory(leaves: tuple[Leaf, ...]) -> dict[str, Any]:
         "float32": Bytes(4 * count),
         "float16": Bytes(2 * count),
         "int8_linear": Bytes(4 * (count - matrices) + matrices + scales),
+        **({"blocks": held} if blocks else {}),
     }
 
 

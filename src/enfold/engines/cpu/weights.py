@@ -112,12 +112,15 @@ class ModelWeights:
         return FloatMatrix(parts[0] if len(parts) == 1 else np.concatenate(parts))
 
     def _unpacked(self, names: tuple[str, ...], parts: Mapping[str, NDArray[Any]]) -> Matrix:
-        if "coding" in parts:
-            from enfold.engines.cpu.blocks import BlockMatrix
+        try:
+            if "coding" in parts:
+                from enfold.engines.cpu.blocks import BlockMatrix
 
-            matrix: Matrix = BlockMatrix.from_tensors(parts)
-        else:
-            matrix = ByteMatrix.from_tensors(parts)
+                matrix: Matrix = BlockMatrix.from_tensors(parts)
+            else:
+                matrix = ByteMatrix.from_tensors(parts)
+        except CorruptFileError as error:
+            raise CorruptFileError(f"{' and '.join(names)}: {error}") from None
         shapes = [self._shapes[name] for name in names]
         expected = (sum(shape[0] for shape in shapes), shapes[0][1])
         if matrix.shape != expected:
