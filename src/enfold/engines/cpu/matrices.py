@@ -191,9 +191,11 @@ class ByteMatrix:
             types = [np.int8, np.float32, np.int32, np.float32, np.int32]
             fit = [part.shape for part in parts] == shapes and [part.dtype for part in parts] == types
             inside = not outliers or (places.min() >= 0 and places.max() < columns)
-            if fit and inside and columns >= 0 and np.isfinite(scale).all():
+            finite = np.isfinite(scale).all() and np.isfinite(apart).all()
+            if fit and inside and columns >= 0 and finite:
                 return cls(panels, scale, places, apart, sums, columns)
             found = f"{panels.dtype} panels {panels.shape} with {n} scales, {outliers} columns apart of {columns}"
+            found += "" if finite else ", and NaN or infinity among them"
         except (KeyError, TypeError, ValueError, AttributeError):
             found = f"the arrays {sorted(tensors)}"
         raise CorruptFileError(f"not a matrix of bytes: {found}. Quantize the model again")
