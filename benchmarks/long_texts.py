@@ -136,10 +136,9 @@ def main() -> None:
         compare(Path(folder), options)
     if options.text.exists():
         text = options.text.read_text(encoding="utf-8")[:20_000]
-        plain, rounded = perplexity(text, quantized=False), perplexity(text, quantized=True)
-        console.print(
-            f"perplexity: {plain:.3f} with floats, {rounded:.3f} with bytes ({100 * (rounded / plain - 1):+.2f} %)"
-        )
+        floats, rounded = (perplexity_of(text, quantized) for quantized in (False, True))
+        more = 100 * (rounded / floats - 1)
+        console.print(f"perplexity: {floats:.3f} with floats, {rounded:.3f} with bytes ({more:+.2f} %)")
 
 
 if __name__ == "__main__":
