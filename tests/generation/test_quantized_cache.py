@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ def test_texts_go_on_as_with_floats(model_type: str, monkeypatch: pytest.MonkeyP
     assert 0 < np.linalg.norm(rounded - plain) < 0.02 * np.linalg.norm(spread)
     monkeypatch.setattr(attention, "native", None)
     slow = load_model(folder(model_type), model.kind, engine="cpu")
-    slow._plan = slow.plan.__class__(**{**vars(slow.plan), "at_once": None})  # type: ignore[attr-defined]
+    slow._plan = replace(slow.plan, at_once=None)  # type: ignore[attr-defined]
     np.testing.assert_allclose(logits(slow, True), rounded, atol=1e-4)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from enfold.checkpoint.modules import Dense, Normalize, read_modules
 from enfold.checkpoint.names import canonical, is_known, locate
 from enfold.checkpoint.packed import is_packed, quantization_of, read_packed
 from enfold.checkpoint.sources import describe
+from enfold.checkpoint.tensors import TensorView
 from enfold.config import UNTRAINED_KEY
 from enfold.errors import EnfoldError
 from enfold.heads import HeadKind
@@ -141,7 +142,7 @@ def _checkpoint(stored: Weights, quantized: str | None) -> dict[str, Any]:
         "format": stored.format,
         "tensors": len(stored),
         "types": dict(counts.most_common()),
-        "size": Bytes(sum(view.nbytes for view in stored.values())),
+        "size": _size(stored),
     }
 
 
@@ -211,16 +212,20 @@ def _names(blueprint: Blueprint, among: Collection[str] | None = None) -> dict[s
     return {place.name.removeprefix("@"): stored_shape(place, shapes[ours]) for ours, place in chosen.items()}
 
 
-def _memory(leaves: tuple[Leaf, ...], stored: Weights | None, quantized: str | None) -> dict[str, Any]:
+def _size(stored: Mapping[str, TensorView]) -> Bytes:
+    return Bytes(sum(view.nbytes for view in stored.values()))
+
+
+def _memory(leaves: tuple[Leaf, ...], stored: Mapping[str, TensorView] | None, quantized: str | None) -> dict[str, Any]:
     """Bytes of the parameters; int8 counts linear layers' matrices so, with a scale a row, and the rest as float32.
 
     What is stored in bytes or blocks takes as much as there.
     """
     count = parameter_count(leaves)
-    held = Bytes(sum(view.nbytes for view in stored.values())) if stored else Bytes(0)
+    stored = stored or {}
     if quantized:
-        return {"parameters": count, quantized: held}
-    blocks = any(getattr(view, "blocks", None) for view in (stored or {}).values())
+        return {"parameters": count, quantized: _size(stored)}
+    blocks = any(getattr(view, "blocks", None) for view in stored.values())
     linear = [leaf for leaf in leaves if isinstance(leaf, Linear)]
     matrices = sum(leaf.inputs * leaf.outputs for leaf in linear)
     scales = sum(leaf.outputs for leaf in linear) * _SCALE_BYTES
@@ -229,7 +234,7 @@ def _memory(leaves: tuple[Leaf, ...], stored: Weights | None, quantized: str | N
         "float32": Bytes(4 * count),
         "float16": Bytes(2 * count),
         "int8_linear": Bytes(4 * (count - matrices) + matrices + scales),
-        **({"blocks": held} if blocks else {}),
+        **({"blocks": _size(stored)} if blocks else {}),
     }
 
 

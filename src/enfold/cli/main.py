@@ -67,11 +67,6 @@ class LazyGroup(click.Group):
             result = super().invoke(ctx)
             sys.stdout.flush()
             return result
-        except EnfoldError as error:
-            if ctx.meta.get(DEBUG_KEY):
-                raise
-            click.echo(f"Error: {error}", err=True)
-            ctx.exit(1)
         except KeyboardInterrupt:
             click.echo(err=True)
             ctx.exit(_INTERRUPTED)
@@ -79,7 +74,7 @@ class LazyGroup(click.Group):
             # What is still buffered would raise again when the interpreter closes the stream.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(_BROKEN_PIPE)
-        except (MemoryError, OSError) as error:
+        except (EnfoldError, MemoryError, OSError) as error:
             if ctx.meta.get(DEBUG_KEY):
                 raise
             lacking = "there is not enough memory: " if isinstance(error, MemoryError) else ""

@@ -13,6 +13,7 @@ from enfold.generation import masks, penalties, warpers
 from enfold.generation.config import GenerationConfig
 from enfold.generation.foreign import adapt_processor
 from enfold.generation.numerics import log_softmax
+from enfold.generation.options import ids_in
 from enfold.generation.rows import Processor, Rows, Scores
 
 __all__ = ["Processor", "Rows", "apply", "guide", "processors", "shortlist_of"]
@@ -43,20 +44,14 @@ def processors(
         InputError: options that name ids outside the vocabulary, all listed, or end tokens that aren't known.
     """
     _check_ids(config, vocabulary)
-    # An end token without a score can't be written: nothing to forbid or to favour.
-    ends = tuple(token for token in config.eos_token_ids if token < vocabulary)
-    guided = config.guidance_scale not in (None, 1)
+    ends = _ends(config, vocabulary)
     chain = [*_by_history(config, ends), *_by_position(config, ends, prefix_allowed_tokens_fn, positions)]
     chain += [adapt_processor(processor) for processor in own]
     if grammar is not None:
         chain.append(grammar)
     listed = shortlist_of(config, vocabulary)
-    if listed is not None:
-        # the model's scores of all others are -inf; these make numbers of that, or allow what is forbidden
-        if guided:
-            chain.insert(0, masks.Only(listed))
-        if config.remove_invalid_values or prefix_allowed_tokens_fn or grammar or own:
-            chain.append(masks.Only(listed))
+    if listed is not None and (config.remove_invalid_values or prefix_allowed_tokens_fn or grammar or own):
+        chain.append(masks.Only(listed))  # these make numbers of -inf, or allow what is forbidden
     if config.do_sample:
         chain += _warpers(config, ends)
     if config.renormalize_logits:
@@ -74,13 +69,15 @@ def apply(chain: Sequence[Processor], scores: Scores, rows: Rows) -> Scores:
 def guide(conditional: Scores, unconditional: Scores, scale: float) -> Scores:
     """Classifier-free guidance (arXiv 2306.17806): log-probabilities pushed away from the unconditional ones.
 
-    Both arguments ``(R, V)`` are overwritten.
+    What has no conditional probability has none afterwards. Both arguments ``(R, V)`` are overwritten.
     """
     given, free = log_softmax(conditional), log_softmax(unconditional)
-    with np.errstate(invalid="ignore"):  # what a shortlist leaves out is -inf on both sides
+    impossible = given == -np.inf
+    with np.errstate(invalid="ignore"):
         given -= free
         given *= np.float32(scale)
         given += free
+    given[impossible] = -np.inf
     return given
 
 
@@ -88,7 +85,12 @@ def shortlist_of(config: GenerationConfig, vocabulary: int) -> tuple[int, ...] |
     """The tokens whose scores are computed: the shortlist and what ends a text; None without a shortlist."""
     if config.shortlist is None:
         return None
-    return tuple(sorted({*config.shortlist, *(token for token in config.eos_token_ids if token < vocabulary)}))
+    return tuple(sorted({*config.shortlist, *_ends(config, vocabulary)}))
+
+
+def _ends(config: GenerationConfig, vocabulary: int) -> tuple[int, ...]:
+    """End tokens that have a score: one without can't be written, and there is nothing to forbid or to favour."""
+    return tuple(token for token in config.eos_token_ids if token < vocabulary)
 
 
 def _by_history(config: GenerationConfig, ends: tuple[int, ...]) -> Iterator[Processor]:
@@ -176,7 +178,7 @@ _ID_OPTIONS = (
 
 
 def _check_ids(config: GenerationConfig, vocabulary: int) -> None:
-    named = {name: _ids_in(getattr(config, name)) for name in _ID_OPTIONS}
+    named = {name: ids_in(getattr(config, name)) for name in _ID_OPTIONS}
     named["sequence_bias"] = itertools.chain.from_iterable(config.sequence_biases)
     if config.asks_for("eos_token_id"):  # checkpoints state end tokens that their vocabulary lacks, and do no harm
         named["eos_token_id"] = iter(config.eos_token_ids)
@@ -184,11 +186,3 @@ def _check_ids(config: GenerationConfig, vocabulary: int) -> None:
     problems = [f"{name} has {', '.join(map(str, ids[:10]))}" for name, ids in outside.items() if ids]
     if problems:
         raise InputError(f"ids outside the model's vocabulary of {vocabulary}: {'; '.join(problems)}")
-
-
-def _ids_in(value: Any) -> Iterator[int]:
-    """The whole numbers in nested lists."""
-    if isinstance(value, int):
-        yield value
-    for each in value if isinstance(value, list | tuple) else ():
-        yield from _ids_in(each)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-__all__ = ["ARGUMENTS", "OPTIONS", "OWN", "SAMPLING", "Option", "plain"]
+__all__ = ["ARGUMENTS", "CACHES", "OPTIONS", "OWN", "SAMPLING", "Option", "ids_in", "plain"]
 
 Check = Callable[[Any], bool]
 
@@ -133,11 +133,7 @@ OPTIONS: Final[Mapping[str, Option]] = {
     "diversity_penalty": _number(0.0, lambda value: value >= 0, "a number of 0 or more"),
     "penalty_alpha": _share(None),
     "use_cache": _flag(True),
-    "cache_implementation": Option(
-        None,
-        lambda value: isinstance(value, str),
-        "a name",
-    ),
+    "cache_implementation": Option(None, lambda value: isinstance(value, str), "a name"),
     "seed": _whole(None, 0),
     # What is sampled
     "temperature": _positive(1.0, "; for the likeliest token each time: do_sample=False"),
@@ -228,6 +224,14 @@ def plain(name: str, value: Any) -> Any:
     if name == "shortlist" and isinstance(value, set | frozenset | range):
         return sorted(value)
     return _as_lists(value)
+
+
+def ids_in(value: Any) -> Iterator[int]:
+    """The whole numbers in nested lists."""
+    if isinstance(value, int):
+        yield value
+    for each in value if isinstance(value, list | tuple) else ():
+        yield from ids_in(each)
 
 
 def _as_lists(value: Any) -> Any:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from enfold.generation.options import CACHES, OPTIONS, SAMPLING
+from enfold.generation.options import CACHES, OPTIONS, SAMPLING, ids_in
 
 if TYPE_CHECKING:
     from enfold.generation.config import GenerationConfig
@@ -154,11 +154,10 @@ def _of_tokens(config: GenerationConfig) -> Iterator[Problem]:
         if forced and forced <= suppressed:
             yield (name, "suppress_tokens"), f"{name}={value} is also in suppress_tokens: nothing would be left"
 
-    listed = {*(config.shortlist or ()), *config.eos_token_ids}
     if config.shortlist is not None:
         if {*config.shortlist} <= suppressed:
             yield ("shortlist", "suppress_tokens"), "all of shortlist is in suppress_tokens: nothing would be left"
-        others = sorted({*_flat(config.force_words_ids or [])} - listed)
+        others = sorted({*ids_in(config.force_words_ids)} - {*config.shortlist, *config.eos_token_ids})
         if others:
             text = f"force_words_ids has {', '.join(map(str, others[:10]))}, which shortlist leaves out"
             yield ("shortlist", "force_words_ids"), text
@@ -168,12 +167,7 @@ def _of_caches(config: GenerationConfig) -> Iterator[Problem]:
     name = config.cache_implementation
     if name is not None and name not in CACHES:
         text = f'cache_implementation is {name!r}, expected "quantized" (keys and values as bytes) or a name that '
-        yield ("cache_implementation",), f"{text}changes nothing: {', '.join({*CACHES} - {'quantized'})}"
-
-
-def _flat(phrases: list[Any]) -> Iterator[int]:
-    for each in phrases:
-        yield from _flat(each) if isinstance(each, list) else (each,)
+        yield ("cache_implementation",), f"{text}changes nothing: {', '.join(sorted({*CACHES} - {'quantized'}))}"
 
 
 def _of_structure(config: GenerationConfig) -> Iterator[Problem]:

@@ -176,8 +176,8 @@ class Attend:
 
         def keys_of(index: int) -> tuple[Floats, Floats]:
             row, length = reading.rows[index], reading.lengths[index]
-            keys, values = store.keys[row, :, None, :length], store.values[row, :, None, :length]
-            return (keys, values) if keys.dtype == np.float32 else (byte_cache.decode(keys), byte_cache.decode(values))
+            keys, values = (byte_cache.floats(each[row, :, None, :length]) for each in (store.keys, store.values))
+            return keys, values
 
         return keys_of
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["allocate", "decode", "encode", "like"]
+__all__ = ["allocate", "decode", "encode", "floats", "like"]
 
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.int8]
@@ -44,5 +44,10 @@ def decode(stored: Bytes) -> Floats:
 
 
 def like(store: NDArray[Any], keys: Floats) -> NDArray[Any]:
-    """Keys or values as a store holds them."""
+    """Keys or values as a store holds them, in bytes or as they are."""
     return encode(keys) if store.dtype == np.int8 else keys
+
+
+def floats(stored: NDArray[Any]) -> Floats:
+    """What a store of either kind holds."""
+    return decode(stored) if stored.dtype == np.int8 else stored
