@@ -35,16 +35,8 @@ inline void encode_key(const float* key, int64_t size, int8_t* stored) {
   std::memcpy(stored + size, &scale, sizeof(scale));
 }
 
-// Keys (or values) as they lie in memory, eight numbers at a time; `scale` is what those of key k are yet to be multiplied by.
-struct FloatKeys {
-  const float* data;
-  int64_t stride;
-
-  f32v eight(int64_t k, int64_t i) const { return load(data + k * stride + i); }
-  float one(int64_t k, int64_t i) const { return data[k * stride + i]; }
-  float scale(int64_t) const { return 1.f; }
-};
-struct ByteKeys {
+// Keys or values of a cache of bytes as they lie, read as FloatLines are.
+struct ByteLines {
   const int8_t* data;
   int64_t stride;
 
@@ -57,35 +49,6 @@ struct ByteKeys {
     return scale;
   }
 };
-
-// Scores (ROWS, count) of up to three queries; rows of the result are ATTEND_KEYS apart.
-template <int ROWS, typename Keys>
-inline void dot_keys(const Keys& keys, int64_t count, const float* query, int64_t size, float* scores) {
-  constexpr int TOGETHER = 4;
-  for (int64_t first = 0; first < count; first += TOGETHER) {
-    const int64_t begin = count < TOGETHER ? 0 : least(first, count - TOGETHER);  // some of the last ones twice
-    const int some = static_cast<int>(least<int64_t>(TOGETHER, count));
-    f32v sums[ROWS][TOGETHER] = {};
-    int64_t i = 0;
-    for (; i + LANES <= size; i += LANES) {
-      f32v key[TOGETHER];
-#pragma GCC unroll 4
-      for (int j = 0; j < TOGETHER; j++) key[j] = keys.eight(begin + (j < some ? j : 0), i);
-#pragma GCC unroll 3
-      for (int row = 0; row < ROWS; row++)
-#pragma GCC unroll 4
-        for (int j = 0; j < TOGETHER; j++) sums[row][j] += load(query + row * size + i) * key[j];
-    }
-    for (int j = 0; j < some; j++) {
-      const float scale = keys.scale(begin + j);
-      for (int row = 0; row < ROWS; row++) {
-        float total = sum(sums[row][j]);
-        for (int64_t rest = i; rest < size; rest++) total += query[row * size + rest] * keys.one(begin + j, rest);
-        scores[row * ATTEND_KEYS + begin + j] = total * scale;
-      }
-    }
-  }
-}
 
 // sums (VECTORS · 8) += weights (count) times that many numbers of each value, from `at` on
 template <int VECTORS, typename Keys>
@@ -113,9 +76,9 @@ inline void mix_values(const Keys& values, int64_t count, float* weights, int64_
 }
 
 // `count` keys or values from `first` on, for many queries: floats, made of bytes where they are bytes.
-inline FloatKeys float_keys(const Attention& a, const void* all, int64_t first, int64_t count, AttendMemory& memory) {
+inline FloatLines float_keys(const Attention& a, const void* all, int64_t first, int64_t count, AttendMemory& memory) {
   if (!a.bytes) return {static_cast<const float*>(all) + first, a.key_stride};
-  const ByteKeys from{static_cast<const int8_t*>(all) + first, a.key_stride};
+  const ByteLines from{static_cast<const int8_t*>(all) + first, a.key_stride};
   float* to = memory.decoded.of(ATTEND_KEYS * a.size);
   for (int64_t k = 0; k < count; k++) {
     const float scale = from.scale(k);
@@ -129,8 +92,8 @@ inline FloatKeys float_keys(const Attention& a, const void* all, int64_t first, 
 // Calls body(keys) for few queries, with keys as they lie in memory.
 template <typename Body>
 inline void as_they_lie(const Attention& a, const void* all, int64_t first, const Body& body) {
-  if (a.bytes) body(ByteKeys{static_cast<const int8_t*>(all) + first, a.key_stride});
-  else body(FloatKeys{static_cast<const float*>(all) + first, a.key_stride});
+  if (a.bytes) body(ByteLines{static_cast<const int8_t*>(all) + first, a.key_stride});
+  else body(FloatLines{static_cast<const float*>(all) + first, a.key_stride});
 }
 
 // Scores (rows, count) of a block; rows of the result are ATTEND_KEYS apart.
@@ -138,11 +101,9 @@ inline void attend_scores(const Attention& a, const float* query, int64_t rows, 
                           AttendMemory& memory, float* scores) {
   if (rows <= ATTEND_FEW)
     return as_they_lie(a, a.keys, at, [&](const auto& keys) {
-      by_rows(static_cast<int>(rows), [&](auto fixed) {
-        if constexpr (fixed.value <= ATTEND_FEW) dot_keys<fixed.value>(keys, count, query, a.size, scores);
-      });
+      few_dots(static_cast<int>(rows), query, a.size, keys, count, a.size, scores, ATTEND_KEYS);
     });
-  const FloatKeys keys = float_keys(a, a.keys, at, count, memory);
+  const FloatLines keys = float_keys(a, a.keys, at, count, memory);
   float* panel = memory.panels.of(a.size * 16);
   for (int64_t first = 0; first < count; first += 16) {
     transpose_panel(keys.data + first * keys.stride, keys.stride, static_cast<int>(least<int64_t>(16, count - first)),
@@ -169,7 +130,7 @@ inline void attend_values(const Attention& a, int64_t rows, int64_t at, int64_t 
       for (int64_t row = 0; row < rows; row++)
         mix_values(values, count, weights + row * ATTEND_KEYS, a.size, reinterpret_cast<float*>(sums + row * slices));
     });
-  const FloatKeys values = float_keys(a, a.values, at, count, memory);
+  const FloatLines values = float_keys(a, a.values, at, count, memory);
   for (int64_t slice = 0; slice < slices; slice++) {
     const float* panel = values.data + slice * 16;
     int64_t stride = values.stride;

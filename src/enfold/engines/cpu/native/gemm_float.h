@@ -68,44 +68,55 @@ inline void float_rows(int rows, const float* x, int64_t stride, const float* pa
   by_rows(rows, [&](auto count) { float_tile<count.value, VECTORS>(x, stride, panel, panel_stride, depth, sums); });
 }
 
-// dots (ROWS, 4) of rows of x with four rows of W
-template <int ROWS>
-inline void float_dots(const float* x, int64_t x_stride, const float* w, int64_t stride, int64_t depth, float (*dots)[4]) {
-  f32v sums[ROWS][4] = {};
-  int64_t k = 0;
-  for (; k + LANES <= depth; k += LANES) {
-    f32v columns[4];
-    for (int j = 0; j < 4; j++) columns[j] = load(w + j * stride + k);
-#pragma GCC unroll 3
-    for (int i = 0; i < ROWS; i++) {
-      const f32v value = load(x + i * x_stride + k);
+// Rows of numbers as they lie in memory, eight at a time; `scale` is what those of row k are yet to be multiplied by.
+struct FloatLines {
+  const float* data;
+  int64_t stride;
+
+  f32v eight(int64_t k, int64_t i) const { return load(data + k * stride + i); }
+  float one(int64_t k, int64_t i) const { return data[k * stride + i]; }
+  float scale(int64_t) const { return 1.f; }
+};
+
+// dots (ROWS, count) of rows of x with the first `count` of such lines; rows of dots are `dots_stride` apart
+template <int ROWS, typename Lines>
+inline void line_dots(const float* x, int64_t x_stride, const Lines& lines, int64_t count, int64_t depth, float* dots,
+                      int64_t dots_stride) {
+  constexpr int TOGETHER = 4;
+  const int some = static_cast<int>(least<int64_t>(TOGETHER, count));  // of fewer than four, the first fills up
+  for (int64_t first = 0; first < count; first += TOGETHER) {
+    const int64_t begin = most<int64_t>(0, least(first, count - TOGETHER));  // the last ones may be some of those before
+    f32v sums[ROWS][TOGETHER] = {};
+    int64_t i = 0;
+    for (; i + LANES <= depth; i += LANES) {
+      f32v line[TOGETHER];
 #pragma GCC unroll 4
-      for (int j = 0; j < 4; j++) sums[i][j] += value * columns[j];
+      for (int j = 0; j < TOGETHER; j++) line[j] = lines.eight(begin + (j < some ? j : 0), i);
+#pragma GCC unroll 3
+      for (int row = 0; row < ROWS; row++) {
+        const f32v value = load(x + row * x_stride + i);
+#pragma GCC unroll 4
+        for (int j = 0; j < TOGETHER; j++) sums[row][j] += value * line[j];
+      }
+    }
+    for (int j = 0; j < some; j++) {
+      const float scale = lines.scale(begin + j);
+      for (int row = 0; row < ROWS; row++) {
+        float total = sum(sums[row][j]);
+        for (int64_t rest = i; rest < depth; rest++) total += x[row * x_stride + rest] * lines.one(begin + j, rest);
+        dots[row * dots_stride + begin + j] = total * scale;
+      }
     }
   }
-  for (int i = 0; i < ROWS; i++)
-    for (int j = 0; j < 4; j++) {
-      float total = sum(sums[i][j]);
-      for (int64_t rest = k; rest < depth; rest++) total += x[i * x_stride + rest] * w[j * stride + rest];
-      dots[i][j] = total;
-    }
 }
 
-// dots (rows, count) of up to three rows of x with `count` rows of W, each row of dots `dots_stride` apart
-inline void few_dots(int rows, const float* x, int64_t x_stride, const float* w, int64_t stride, int64_t count,
-                     int64_t depth, float* dots, int64_t dots_stride) {
-  for (int64_t j = 0; j < count; j += 4) {
-    // the last four may be some of those before again; of fewer than four rows each is taken four times
-    const int64_t at = count < 4 ? j : least(j, count - 4);
-    const int together = count < 4 ? 1 : 4;
-    float found[3][4];
-    const int64_t step = count < 4 ? 0 : stride;
-    if (rows == 3) float_dots<3>(x, x_stride, w + at * stride, step, depth, found);
-    else if (rows == 2) float_dots<2>(x, x_stride, w + at * stride, step, depth, found);
-    else float_dots<1>(x, x_stride, w + at * stride, step, depth, found);
-    for (int i = 0; i < rows; i++) std::memcpy(dots + i * dots_stride + at, found[i], together * sizeof(float));
-    if (count < 4) j -= 3;
-  }
+// The same for up to three rows of x.
+template <typename Lines>
+inline void few_dots(int rows, const float* x, int64_t x_stride, const Lines& lines, int64_t count, int64_t depth,
+                     float* dots, int64_t dots_stride) {
+  if (rows == 3) line_dots<3>(x, x_stride, lines, count, depth, dots, dots_stride);
+  else if (rows == 2) line_dots<2>(x, x_stride, lines, count, depth, dots, dots_stride);
+  else line_dots<1>(x, x_stride, lines, count, depth, dots, dots_stride);
 }
 
 inline void gemm_few(const float* x, int64_t m, int64_t k, const float* w, int64_t n, const Finish& finish) {
@@ -117,7 +128,7 @@ inline void gemm_few(const float* x, int64_t m, int64_t k, const float* w, int64
       for (int64_t row = 0; row < m; row += 3) {
         const int rows = static_cast<int>(least<int64_t>(3, m - row));
         f32v found[3][2] = {};
-        few_dots(rows, x + row * k, k, w + column * k, k, valid, k, reinterpret_cast<float*>(found), 16);
+        few_dots(rows, x + row * k, k, FloatLines{w + column * k, k}, valid, k, reinterpret_cast<float*>(found), 16);
         write(finish, row, rows, column, valid, found);
       }
     }
