@@ -44,6 +44,7 @@ __all__ = [
     "narrowed",
     "remember",
     "run_head",
+    "run_layer",
     "run_layers",
 ]
 
@@ -187,17 +188,22 @@ def encode(
 
 def run_layers(layers: tuple[tuple[Step, ...], ...], residual: Array, hidden: Array, flow: Flow) -> Array:
     """The residual stream and what enters the first layer, (T, D) each, to the last hidden states."""
-    trace = flow.trace
     for layer in layers:
-        trace.hidden(residual)
-        for sublayers, join in layer:
-            if len(sublayers) == 1:
-                residual, hidden = join(residual, sublayers[0](hidden, flow))
-            else:
-                deltas = [run(normed, flow) for run, normed in zip(sublayers, hidden, strict=True)]
-                residual, hidden = join(residual, *deltas)
-    trace.hidden(hidden)
+        flow.trace.hidden(residual)
+        residual, hidden = run_layer(layer, residual, hidden, flow)
+    flow.trace.hidden(hidden)
     return hidden
+
+
+def run_layer(layer: tuple[Step, ...], residual: Array, hidden: Array, flow: Flow) -> tuple[Array, Array]:
+    """One layer: what enters it, (T, D) each, to what enters the next."""
+    for sublayers, join in layer:
+        if len(sublayers) == 1:
+            residual, hidden = join(residual, sublayers[0](hidden, flow))
+        else:
+            deltas = [run(normed, flow) for run, normed in zip(sublayers, hidden, strict=True)]
+            residual, hidden = join(residual, *deltas)
+    return residual, hidden
 
 
 def remember(plan: Plan, memory: Memory, cache: Cache) -> None:

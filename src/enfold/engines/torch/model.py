@@ -117,6 +117,26 @@ class TorchModel(PreTrainedModel, nn.Module):
             outputs = self._run(plan or self.plan, moved, fields, wanted, from_source, turn)
         return {name: tensor.float().cpu().numpy() for name, tensor in outputs.items()}
 
+    def outputs(
+        self,
+        batch: Packed,
+        *,
+        fields: Sequence[str] = (),
+        tokens: Tensor | None = None,
+        source: Packed | None = None,
+        plan: wiring.Plan | None = None,
+    ) -> dict[str, Tensor]:
+        """One pass over a packed batch of tensors, with gradients and, in ``train()``, dropout.
+
+        Args:
+            batch: its tokens, on the model's device.
+            fields: as for :meth:`run`.
+            tokens: likewise, (N,).
+            source: likewise; with it ``batch`` is what the decoder reads.
+            plan: :attr:`plan`, where many passes follow each other.
+        """
+        return self._run(plan or self.plan, batch, fields, tokens, source, None)
+
     @contextmanager
     def inference(self) -> Iterator[None]:
         with torch.no_grad(), answering():

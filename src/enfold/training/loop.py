@@ -1,0 +1,293 @@
+"""The training loop: short enough to be read, and to be copied.
+
+::
+
+    for the examples of each step:
+        draw dropout and masks from the seed and the step ─▶ batches within the token budget
+        loss of each batch / weight of the whole step ─▶ gradients that add up
+        shorten ─▶ step of the optimizer at the schedule's rate
+        every so often: a line of metrics · an evaluation · a checkpoint
+
+A step's loss is the sum over its targets divided by their weight, whatever it is cut into and however many processes
+share it. All that the loop remembers is a :class:`State` and the optimizer's averages, so a run that was stopped goes
+on with the same numbers, to the last bit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from enfold.errors import NumericalError
+from enfold.training.checkpoints import Checkpoints, restore_optimizer, restore_parameters
+from enfold.training.evaluation import Evaluation, EvaluationSet, evaluate
+from enfold.training.examples import Batch, Examples
+from enfold.training.execution import Execution
+from enfold.training.goals import Goal, Reading
+from enfold.training.objective import Objective
+from enfold.training.optim import clip, rate_at, set_rate
+from enfold.training.order import Steps
+from enfold.training.processes import Processes
+from enfold.training.settings import Settings
+from enfold.training.watch import Watch
+
+__all__ = ["Run", "State", "judge", "restore_best", "resume_run", "save", "train"]
+
+
+@dataclass
+class State:
+    """What a run remembers from step to step.
+
+    Attributes:
+        step: steps done.
+        loss: summed over targets since the last line of metrics, and the ``weight`` of those.
+        tokens: read since then.
+        best: the best evaluation's metric, as more is better, and the ``best_step`` it was at.
+        waited: evaluations since then.
+        stopped: why the run is over; empty while it isn't.
+    """
+
+    step: int = 0
+    loss: float = 0.0
+    weight: float = 0.0
+    tokens: int = 0
+    best: float | None = None
+    best_step: int | None = None
+    waited: int = 0
+    stopped: str = ""
+    lines: int = 0
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that a run is made of; nothing of it is replaced on the way.
+
+    Attributes:
+        goal: what is learnt.
+        reading: how texts were read.
+        examples: to learn from.
+        table_place: where an example's row stands in its file.
+        held_out: to be judged by, or None.
+        execution: the model over a batch.
+        objective: a batch's loss.
+        parameters: what learns, by name.
+        buffers: what is counted meanwhile, by name.
+        optimizer: over the parameters.
+        steps: which examples each step has.
+        rate: the highest learning rate.
+        settings: all other choices.
+        checkpoints: where the state goes, or None.
+        watch: is told how it goes.
+        processes: that share the work.
+        fingerprint: of the data and settings that a checkpoint goes with.
+    """
+
+    goal: Goal
+    reading: Reading
+    examples: Examples
+    table_place: Callable[[int], str]
+    held_out: EvaluationSet | None
+    execution: Execution
+    objective: Objective
+    parameters: Mapping[str, nn.Parameter]
+    buffers: Mapping[str, Tensor]
+    optimizer: torch.optim.Optimizer
+    steps: Steps
+    rate: float
+    settings: Settings
+    checkpoints: Checkpoints | None
+    watch: Watch
+    processes: Processes = field(default_factory=Processes)
+    fingerprint: str = ""
+
+    def batches(self, chosen: NDArray[np.int64], step: int) -> list[Batch]:
+        """This process's part of a step, cut by the token budget."""
+        draw = np.random.default_rng((self.settings.seed, step, self.processes.rank, 2))
+        own = self.processes.share(chosen)
+        parts = [own] if self.goal.whole else self.steps.parts(own, self.settings.token_budget)
+        device = self.execution.model.device
+        return [self.goal.batch(self.reading, self.examples, part, draw).to(device) for part in parts]
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint holds."""
+        return {**self.parameters, **self.buffers}
+
+
+def train(run: Run, state: State) -> State:
+    """Goes through a run's steps from where ``state`` stands to its end.
+
+    Raises:
+        NumericalError: a loss or gradient that is no number; the step and its rows are named. No step was made with it.
+        CheckpointError: a checkpoint can't be written.
+    """
+    model, settings = run.execution.model, run.settings
+    model.train()
+    learn = run.processes.together(_Learning(run))
+    with _own_random_numbers():
+        for chosen in run.steps(state.step):
+            torch.manual_seed(_seed_of(settings.seed, state.step, run.processes.rank))
+            batches = run.batches(chosen, state.step)
+            weight = run.processes.total(sum(batch.weight for batch in batches))
+            loss = run.processes.total(
+                sum(_backward(learn, batch, run.processes.count / weight) for batch in batches) * weight
+            )
+            norm = clip(run.parameters.values(), settings.max_grad_norm)
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                raise _not_a_number(run, state.step, batches, loss, norm)
+            rate = run.rate * rate_at(state.step, run.steps.total, settings)
+            set_rate(run.optimizer, rate)
+            run.optimizer.step()
+            run.optimizer.zero_grad()
+            state.step += 1
+            state.loss += loss
+            state.weight += weight
+            state.tokens += int(run.processes.total(sum(batch.num_tokens for batch in batches)))
+            _after(run, state, rate, norm)
+            if state.stopped:
+                break
+    state.stopped = state.stopped or "finished"
+    return state
+
+
+class _Learning(nn.Module):
+    """The loss of a batch as a module of all that learns, as several processes want it."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self.model, self.words = run.execution.model, run.execution.words
+        self.objective = run.objective
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.objective(batch)
+
+
+def _backward(learn: Callable[..., Tensor], batch: Batch, scale: float) -> float:
+    """Adds a batch's gradients to the others'; its share of the step's loss."""
+    loss = learn(batch) * scale
+    loss.backward()  # type: ignore[no-untyped-call]
+    return float(loss.detach())
+
+
+def _after(run: Run, state: State, rate: float, norm: float) -> None:
+    """What is due after a step: a line of metrics, an evaluation, a checkpoint."""
+    settings, steps, step = run.settings, run.steps, state.step
+    last = step == steps.total
+    every = settings.evaluate_every or steps.per_epoch
+    run.watch.step(step)
+    if step % settings.log_every == 0 or last:
+        epoch = step / steps.per_epoch
+        run.watch.line(
+            state, {"epoch": epoch, "loss": state.loss / state.weight, "learning_rate": rate, "grad_norm": norm}
+        )
+        state.loss = state.weight = 0.0
+        state.tokens = 0
+    judged = run.held_out is not None and (step % every == 0 or last)
+    if judged:
+        _judge(run, state)
+    if run.checkpoints is not None and (last or state.stopped or step % (settings.save_every or every) == 0 or judged):
+        save(run, state)
+
+
+def _judge(run: Run, state: State) -> None:
+    """An evaluation, and what follows from it."""
+    found = judge(run)
+    run.watch.evaluation(state, found.metrics)
+    name = run.settings.metric or run.goal.metric
+    value = found.metrics[name.removeprefix("-")] * (-1 if name.startswith("-") else 1)
+    if state.best is None or value > state.best:
+        state.best, state.best_step, state.waited = value, state.step, 0
+        return
+    state.waited += 1
+    if run.settings.patience is not None and state.waited >= run.settings.patience:
+        state.stopped = "early"
+
+
+def judge(run: Run) -> Evaluation:
+    """The held-out examples, by the model as it is now."""
+    assert run.held_out is not None
+    model = run.execution.model
+    if run.execution.words is not None:
+        run.execution.words.write_back()
+    model.eval()
+    try:
+        budget = run.settings.token_budget
+        return evaluate(model, run.goal, run.reading, run.held_out, budget=budget, seed=run.settings.seed)
+    finally:
+        model.train()
+
+
+def save(run: Run, state: State) -> None:
+    """Writes a checkpoint of the run as it stands."""
+    assert run.checkpoints is not None
+    if run.processes.is_first:
+        kept = {**asdict(state), "fingerprint": run.fingerprint}
+        run.checkpoints.save(state.step, run.tensors, run.optimizer, kept)
+    run.processes.wait()
+
+
+def resume_run(run: Run) -> State | None:
+    """Takes up the newest checkpoint; None where there is none.
+
+    Raises:
+        InputError: it goes with other data, settings or another model.
+        CorruptFileError: it can't be read.
+    """
+    if run.checkpoints is None or (found := run.checkpoints.newest()) is None:
+        return None
+    step, kept = found
+    folder = run.checkpoints.path(step)
+    _check_same(run, folder, kept)
+    restore_parameters(folder, run.tensors)
+    restore_optimizer(folder, run.optimizer, kept["optimizer"])
+    state = State(**{name: kept[name] for name in State.__dataclass_fields__})
+    run.watch.rewind(state)
+    return state
+
+
+def restore_best(run: Run, state: State) -> None:
+    """The best evaluation's parameters, where another than the last was it."""
+    if run.checkpoints is None or state.best_step is None or state.best_step == state.step:
+        return
+    restore_parameters(run.checkpoints.path(state.best_step), run.tensors)
+
+
+def _check_same(run: Run, folder: Any, kept: Mapping[str, Any]) -> None:
+    from enfold.errors import InputError
+
+    if kept.get("fingerprint") != run.fingerprint:
+        raise InputError(
+            f"{folder} is of a run with other data or settings; a run goes on with what it began with. "
+            "Call with the same data and settings, or start anew: resume=False, or another folder"
+        )
+
+
+def _seed_of(seed: int, step: int, rank: int) -> int:
+    """A seed for a step's dropout."""
+    return int(np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)[0] >> 1)
+
+
+@contextmanager
+def _own_random_numbers() -> Iterator[None]:
+    """Leaves torch's generators as they were for whoever uses them besides."""
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices):
+        yield
+
+
+def _not_a_number(run: Run, step: int, batches: list[Batch], loss: float, norm: float) -> NumericalError:
+    rows = [run.table_place(int(row)) for batch in batches for row in batch.rows]
+    shown = ", ".join(rows[:8]) + (f" and {len(rows) - 8} more" if len(rows) > 8 else "")
+    what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient's length is {norm}"
+    return NumericalError(
+        f"{what} at step {step + 1}, of the rows {shown}: training stopped, and no step was made with it. "
+        f"Try a lower learning_rate than {run.rate:g}, a longer warmup, or look at these rows"
+    )
