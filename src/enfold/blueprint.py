@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from enfold.arch import Architecture
-from enfold.checkpoint.files import open_weights
+from enfold.checkpoint.files import Weights, open_weights
 from enfold.checkpoint.load import Loaded, differ, load_tensors
 from enfold.checkpoint.names import checkpoint_names
 from enfold.config import Config
@@ -63,7 +63,7 @@ class Blueprint:
         arch = replace(self.arch, tied_output=False)
         return replace(self, arch=arch, leaves=layout(arch, self.head, num_labels=self.config.num_labels))
 
-    def load(self, folder: Path, new_head: bool | None) -> Loaded:
+    def load(self, folder: Path | Weights, new_head: bool | None) -> Loaded:
         """The folder's tensors for this blueprint; see :func:`enfold.checkpoint.load.load_tensors`."""
         shapes, computed = tensor_shapes(self.leaves), computed_tensors(self.leaves)
         loaded = load_tensors(

