@@ -38,7 +38,8 @@ def test_every_name_of_the_reference_families_exists() -> None:
     from enfold.families import FAMILIES
 
     for name in names():
-        if "Tokenizer" not in name:  # those of older releases are known too
+        # tokenizers of older releases are known too, and our own family is not the reference's
+        if "Tokenizer" not in name and not name.startswith("Enfold"):
             assert hasattr(transformers, name), name
     for family in FAMILIES.values():
         for kind in family.heads:
@@ -51,7 +52,7 @@ def test_unknown_names_are_refused_with_near_ones() -> None:
 
 
 def test_the_public_names_are_sorted_and_load() -> None:
-    assert enfold.__all__ == sorted(enfold.__all__)
+    assert enfold.__all__ == sorted(enfold.__all__, key=lambda name: (not name.isupper(), name))  # as the linter has it
     for name in enfold.__all__:
         assert getattr(enfold, name) is not None
     assert {"BertModel", "pipeline", "AutoTokenizer"} <= set(dir(enfold))

@@ -30,7 +30,8 @@ __all__ = [
 ]
 
 Activation = Literal["gelu", "gelu_tanh", "relu", "silu", "tanh"]
-NormKind = Literal["layer", "rms"]
+NormKind = Literal["layer", "rms", "batch"]
+"""``batch`` is batch normalisation (https://arxiv.org/abs/1502.03167) over a packed batch's tokens, without padding."""
 NormPlacement = Literal["after", "before", "parallel"]
 
 
@@ -197,6 +198,8 @@ class Architecture:
 
     With an ``encoder`` this stack is a decoder: each layer also attends to what the encoder made of its own tokens.
     ``shares_words`` says of an encoder that its word embeddings are the decoder's.
+
+    Where ``norm`` is ``"batch"``, heads have layer norms: they are run over as many tokens as somebody asks for.
     """
 
     vocab_size: int
@@ -291,5 +294,7 @@ class Architecture:
             yield f"layer_order {self.layer_order} leaves stored layers unused"
         if self.norm_placement != "after" and len(set(self.layer_order)) != len(self.layer_order):
             yield "layers can't be shared where norms come before sublayers"
+        if self.norm == "batch" and self.head_norm:
+            yield "a batch norm of queries and keys was never trained: use a layer or rms norm with head_norm"
         if self.encoder and self.norm_placement == "parallel":
             yield "a parallel block has no place for attention to an encoder"

@@ -13,7 +13,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
-from enfold.arch import Architecture, Disentangled, LearnedPositions, Positions, Relative, RelativeBias, Rotary
+from enfold.arch import (
+    Architecture,
+    Disentangled,
+    LearnedPositions,
+    NormKind,
+    Positions,
+    Relative,
+    RelativeBias,
+    Rotary,
+)
+from enfold.errors import ConfigError
 from enfold.heads import Branch, Head
 from enfold.leaves import (
     Angles,
@@ -41,11 +51,29 @@ def layout(arch: Architecture, head: Head | None = None, *, num_labels: int = 2)
         arch: the stack, and the encoder that it attends to where it has one.
         head: what stands on top, or None for the bare stack.
         num_labels: width of outputs that depend on the labels.
+
+    Raises:
+        ConfigError: a head that predicts the next token on a stack that sees it, or one for masked tokens on one that
+            sees only what is before them.
     """
     leaves = [*_stack(arch.encoder, "encoder."), *_stack(arch)] if arch.encoder else [*_stack(arch)]
+    _check_sight(arch, head)
     for index, branch in enumerate(head.branches if head else ()):
         leaves += _branch(arch, branch, f"head.{index}", num_labels)
     return tuple(leaves)
+
+
+def _check_sight(arch: Architecture, head: Head | None) -> None:
+    """A vocabulary's scores alone are the next token's; with a layer of their own before them, a masked token's."""
+    for branch in head.branches if head else ():
+        if branch.outputs == "vocabulary" and bool(branch.dense) == arch.causal:
+            raise ConfigError(
+                "a masked-language-model head needs a stack that sees both sides, and this one is causal: leave "
+                "causal out, or use the causal-lm head"
+                if arch.causal
+                else "a causal-lm head predicts the next token, and this stack would see it: set causal to true, or "
+                "use the masked-lm head"
+            )
 
 
 def _stack(arch: Architecture, at: str = "") -> Iterator[Leaf]:
@@ -215,7 +243,8 @@ def _branch(arch: Architecture, branch: Branch, place: str, num_labels: int) -> 
         yield Linear(name=f"{place}.dense", inputs=width, outputs=inner, activation=activation, dropout=drop)
         width = inner
     if branch.norm:
-        yield Norm(name=f"{place}.norm", width=width, eps=arch.norm_eps, kind=arch.norm)
+        kind: NormKind = "layer" if arch.norm == "batch" else arch.norm  # a head may be asked for one token
+        yield Norm(name=f"{place}.norm", width=width, eps=arch.norm_eps, kind=kind)
     match branch.outputs:
         case None:
             return

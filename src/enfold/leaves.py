@@ -108,17 +108,32 @@ class Gate(Linear):
     """A linear layer whose activation multiplies what the other linear layer of its place gives."""
 
 
+_NORM_TENSORS: Mapping[NormKind, tuple[str, ...]] = {
+    "layer": ("weight", "bias"),
+    "rms": ("weight",),
+    "batch": ("weight", "bias", "running_mean", "running_var"),
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Norm(_Leaf):
-    """A norm that stands alone; of kind None it changes nothing. Over the last ``width`` numbers of an array."""
+    """A norm that stands alone; of kind None it changes nothing. Over the last ``width`` numbers of an array.
+
+    A batch norm is over the tokens instead, and holds what it saw in training: a mean and a variance of each number.
+    """
 
     width: int
     eps: float
     kind: NormKind | None
 
     def tensors(self) -> Mapping[str, Shape]:
-        weight = {"weight": (self.width,)}
-        return {} if self.kind is None else {**weight, "bias": (self.width,)} if self.kind == "layer" else weight
+        suffixes = () if self.kind is None else _NORM_TENSORS[self.kind]
+        return dict.fromkeys(suffixes, (self.width,))
+
+    @property
+    def buffers(self) -> tuple[str, ...]:
+        """Suffixes of the tensors that no gradient changes, but training does."""
+        return tuple(suffix for suffix in self.tensors() if suffix.startswith("running_"))
 
 
 @dataclass(frozen=True, kw_only=True)

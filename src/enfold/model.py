@@ -392,8 +392,8 @@ def _either(given: bool | None, configured: bool) -> bool:
 
 
 def initial_values(suffix: str, ndim: int) -> Literal["normal", "zeros", "ones"]:
-    """How a fresh tensor is filled: matrices normal, biases zero, norms one."""
-    if suffix == "bias":
+    """How a fresh tensor is filled: matrices normal, biases and running means zero, norms and running variances one."""
+    if suffix in ("bias", "running_mean"):
         return "zeros"
     return "normal" if ndim > 1 else "ones"
 

@@ -13,6 +13,7 @@ from enfold.families.bert import BERT
 from enfold.families.deberta_v2 import DEBERTA_V2
 from enfold.families.distilbert import DISTILBERT
 from enfold.families.electra import ELECTRA
+from enfold.families.enfold import ENFOLD
 from enfold.families.gpt2 import GPT2
 from enfold.families.gpt_neox import GPT_NEOX
 from enfold.families.llama import LLAMA
@@ -36,6 +37,7 @@ FAMILIES: Mapping[str, Family] = {
         DEBERTA_V2,
         DISTILBERT,
         ELECTRA,
+        ENFOLD,
         GPT2,
         GPT_NEOX,
         LLAMA,

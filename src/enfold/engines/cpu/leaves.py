@@ -6,6 +6,7 @@ forward pass. Activations are float32; leaves write into arrays that they made t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import copy
 from itertools import pairwise
 from types import SimpleNamespace
@@ -130,17 +131,31 @@ class FusedLinear:
 class Norm:
     """Layer norm (https://arxiv.org/abs/1607.06450), RMS norm (https://arxiv.org/abs/1910.07467) or none.
 
-    Of (T, n · width), each ``width`` numbers on their own.
+    Of (T, n · width), each ``width`` numbers on their own. A batch norm that learns no more is a scale and a shift of
+    each number: ``affine`` says that ``weight`` and ``bias`` are these, which no kernel has.
     """
 
     def __init__(self, leaf: kinds.Norm, weights: Weights) -> None:
         self.kind, self.width, self.eps = leaf.kind, leaf.width, leaf.eps
         tensors = {suffix: weights[f"{leaf.name}.{suffix}"] for suffix in leaf.tensors()}
         self.weight, self.bias = tensors.get("weight"), tensors.get("bias")
+        self.affine = leaf.kind == "batch"
+        if self.affine:
+            self.weight, self.bias = _folded(tensors, leaf.eps)
+
+    @property
+    def compiled(self) -> bool:
+        """Whether it is a norm that the compiled kernels have."""
+        return self.weight is not None and not self.affine
 
     def normed(self, hidden: Floats) -> Floats:
         """The norm of each row of (N, width), in place."""
         if self.weight is None:
+            return hidden
+        if self.affine:
+            assert self.bias is not None
+            hidden *= self.weight
+            hidden += self.bias
             return hidden
         if native is not None:
             native.join([hidden], None, [(self.weight, self.bias, self.eps, hidden)])
@@ -151,6 +166,14 @@ class Norm:
 
     def __call__(self, hidden: Floats) -> Floats:
         return self.normed(hidden.reshape(-1, self.width).copy()).reshape(hidden.shape)
+
+
+def _folded(tensors: Mapping[str, Floats], eps: float) -> tuple[Floats, Floats]:
+    """The scale and shift (D,) that a batch norm is once its statistics stand still."""
+    wide = {suffix: tensor.astype(np.float64) for suffix, tensor in tensors.items()}
+    scale = wide["weight"] / np.sqrt(wide["running_var"] + eps)
+    shift = wide["bias"] - wide["running_mean"] * scale
+    return scale.astype(np.float32), shift.astype(np.float32)
 
 
 class Norms:
@@ -172,10 +195,10 @@ class Join:
     def __init__(self, leaves: list[kinds.Join], weights: Weights) -> None:
         self.norms = [Norm(leaf, weights) for leaf in leaves]
         self.post = leaves[0].placement == "after"
-        self.weighted = all(norm.weight is not None for norm in self.norms)
+        self.compiled = all(norm.compiled for norm in self.norms)
 
     def __call__(self, residual: Floats, *deltas: Floats) -> tuple[Floats, Any]:
-        if native is not None and self.weighted and len(deltas) < 3:
+        if native is not None and self.compiled and len(deltas) < 3:
             return self._natively(residual, deltas)
         total = residual + deltas[0]
         for delta in deltas[1:]:

@@ -167,6 +167,8 @@ def _norm(leaf: leaves.Norm, writer: _Writer) -> Any:
     def run(hidden: _Slot) -> _Slot:
         if leaf.weight is None:
             return hidden
+        if not leaf.compiled:
+            raise _Unwritten
         out = writer.slot(hidden.columns)
         writer.add("norm", hidden, leaf.weight, leaf.bias, leaf.eps, out, reads=[hidden], writes=[out])
         return out
@@ -176,7 +178,7 @@ def _norm(leaf: leaves.Norm, writer: _Writer) -> Any:
 
 def _join(leaf: leaves.Join, writer: _Writer) -> Any:
     def run(*terms: _Slot) -> tuple[_Slot, Any]:
-        if not leaf.weighted or len(terms) > 3:
+        if not leaf.compiled or len(terms) > 3:
             raise _Unwritten
         total = None if leaf.post else writer.slot(terms[0].width)
         outs = [writer.slot(terms[0].width) for _ in leaf.norms]

@@ -19,6 +19,7 @@ from enfold.arch import Activation
 from enfold.positions import sinusoidal_table
 
 __all__ = [
+    "BatchNorm",
     "Embedding",
     "FusedLinear",
     "GatedLinear",
@@ -49,6 +50,9 @@ ACTIVATIONS: Mapping[Activation, Callable[[Tensor], Tensor]] = {
 }
 
 
+_MOMENTUM = 0.1
+"""How far a batch moves running statistics."""
+
 _answering = threading.local()
 
 
@@ -75,11 +79,12 @@ def make_linear_leaf(leaves: list[kinds.Leaf]) -> nn.Module:
         case [kinds.Sinusoid() as leaf]:
             return Sinusoid(leaf)
         case [kinds.Join() as leaf]:
-            return Join(leaf)
-        case [kinds.Join(), *_]:
-            return Joins([leaf for leaf in leaves if isinstance(leaf, kinds.Join)])
+            return BatchJoin(leaf) if leaf.kind == "batch" else Join(leaf)
+        case [kinds.Join(kind=kind), *_]:
+            joins = [leaf for leaf in leaves if isinstance(leaf, kinds.Join)]
+            return BatchJoins(joins) if kind == "batch" else Joins(joins)
         case [kinds.Norm() as leaf]:
-            return Norm(leaf)
+            return _norm(leaf)
         case [kinds.Norm(), *_]:
             return Norms([leaf for leaf in leaves if isinstance(leaf, kinds.Norm)])
         case [kinds.Output() as leaf]:
@@ -113,7 +118,8 @@ class Leaf(nn.Module):
 
     @property
     def drops(self) -> bool:
-        """Whether dropout falls: while training, but not inside :func:`answering`."""
+        """Whether dropout falls and batches are what batch norms go by: while training, but not inside
+        :func:`answering`."""
         return self.training and not getattr(_answering, "now", False)
 
     def extra_repr(self) -> str:
@@ -181,6 +187,10 @@ class SharedInput(nn.Module):
         weight = _side_by_side([part.weight for part in parts])  # type: ignore[misc]
         bias = None if parts[0].bias is None else _side_by_side([part.bias for part in parts])  # type: ignore[misc]
         self._block = (self._places(), weight, bias)
+
+    def unpack(self) -> None:
+        """Forgets the block: a part was replaced."""
+        self._block = None
 
     def _places(self) -> list[int]:
         return [part.weight.data_ptr() for part in self._modules.values()]  # type: ignore[union-attr, operator]
@@ -263,12 +273,56 @@ def rms_norm(hidden: Tensor, weight: Tensor, eps: float) -> Tensor:
     return (hidden * square.unsqueeze(-1)).mul_(weight)
 
 
+class BatchNorm(Norm):
+    """Batch normalisation of (T, D) over a packed batch's T tokens (https://arxiv.org/abs/1502.03167).
+
+    While training each number is normed by its mean and variance in this batch, of real tokens only, and
+    ``running_mean`` and ``running_var`` follow these, as in ``torch.nn.BatchNorm1d``; otherwise, and inside
+    :func:`answering`, it is normed by the latter, so that a result does not depend on its batch mates. A lone token
+    has no variance: while training, too, it is normed by the running statistics, which it leaves as they are.
+
+    The statistics are those of one forward pass: with accumulated gradients each part of a step norms by its own and
+    moves the running ones, and several processes norm by their own each (``DistributedDataParallel`` hands round the
+    first one's running statistics); a layer that is run again for its gradients moves them twice.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, leaf: kinds.Norm) -> None:
+        super().__init__(leaf)
+        for name in leaf.buffers:
+            delattr(self, name)
+            self.register_buffer(name, torch.empty(leaf.width))
+
+    def normed(self, hidden: Tensor) -> Tensor:
+        mean, variance = self.running_mean, self.running_var
+        wide, weight, bias = (each.to(mean.dtype) for each in (hidden, self.weight, self.bias))
+        learns = self.drops and len(hidden) > 1
+        normed = functional.batch_norm(wide, mean, variance, weight, bias, learns, _MOMENTUM, self.leaf.eps)
+        return normed.to(hidden.dtype)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
+        """Running statistics stay in float32 where the parameters become narrower: they move by small steps."""
+        before = {name: getattr(self, name) for name in self.leaf.buffers}
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name, buffer in before.items():
+            now = getattr(self, name)
+            if now.dtype in (torch.float16, torch.bfloat16):
+                setattr(self, name, buffer.to(now.device))
+        return self
+
+
+def _norm(leaf: kinds.Norm) -> Norm:
+    return BatchNorm(leaf) if leaf.kind == "batch" else Norm(leaf)
+
+
 class Norms(nn.Module):
     """Several norms of one input: (T, D) → a tuple of (T, D)."""
 
     def __init__(self, leaves: list[kinds.Norm]) -> None:
         super().__init__()
-        self.norms = nn.ModuleList(Norm(leaf) for leaf in leaves)
+        self.norms = nn.ModuleList(_norm(leaf) for leaf in leaves)
 
     def forward(self, hidden: Tensor) -> tuple[Tensor, ...]:
         return tuple(norm(hidden) for norm in self.norms)
@@ -284,17 +338,29 @@ class Join(Norm):
         return (hidden if self.leaf.placement == "after" else residual), hidden
 
 
+class BatchJoin(BatchNorm, Join):
+    """A join whose norm is a batch norm. A class of its own, since a bound join has the other norms' arithmetic."""
+
+
 class Joins(nn.Module):
     """A join with several norms: ``residual, (hidden, …) = join(residual, *deltas)``."""
 
+    join: type[Join] = Join
+
     def __init__(self, leaves: list[kinds.Join]) -> None:
         super().__init__()
-        self.first = Join(leaves[0])
-        self.others = nn.ModuleList(Join(leaf) for leaf in leaves[1:])
+        self.first = self.join(leaves[0])
+        self.others = nn.ModuleList(self.join(leaf) for leaf in leaves[1:])
 
     def forward(self, residual: Tensor, *deltas: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         residual, hidden = self.first(residual, *deltas)
         return residual, (hidden, *(join.normed(residual) for join in self.others))  # type: ignore[operator]
+
+
+class BatchJoins(Joins):
+    """A join with several batch norms."""
+
+    join = BatchJoin
 
 
 class Output(Leaf):
