@@ -15,25 +15,40 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from enfold.adapters import IA3, LoRA, add_adapter, load_adapter, merge_adapter, save_adapter
     from enfold.config import Config
     from enfold.errors import EnfoldError
     from enfold.generation.config import GenerationConfig
     from enfold.generation.streamers import AsyncTextIteratorStreamer, TextIteratorStreamer, TextStreamer
     from enfold.tasks import pipeline
     from enfold.tokenization import IncrementalDecoder, Tokenizer
+    from enfold.tokenization.training import train_tokenizer
+    from enfold.training.fit import fit
+    from enfold.training.objective import Teacher
+    from enfold.training.settings import Settings
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "IA3",
     "AsyncTextIteratorStreamer",
     "Config",
     "EnfoldError",
     "GenerationConfig",
     "IncrementalDecoder",
+    "LoRA",
+    "Settings",
+    "Teacher",
     "TextIteratorStreamer",
     "TextStreamer",
     "Tokenizer",
+    "add_adapter",
+    "fit",
+    "load_adapter",
+    "merge_adapter",
     "pipeline",
+    "save_adapter",
+    "train_tokenizer",
 ]
 
 _HOMES = {
@@ -41,11 +56,21 @@ _HOMES = {
     "Config": "enfold.config",
     "EnfoldError": "enfold.errors",
     "GenerationConfig": "enfold.generation.config",
+    "IA3": "enfold.adapters",
     "IncrementalDecoder": "enfold.tokenization",
+    "LoRA": "enfold.adapters",
+    "Settings": "enfold.training.settings",
+    "Teacher": "enfold.training.objective",
     "TextIteratorStreamer": "enfold.generation.streamers",
     "TextStreamer": "enfold.generation.streamers",
     "Tokenizer": "enfold.tokenization",
+    "add_adapter": "enfold.adapters",
+    "fit": "enfold.training.fit",
+    "load_adapter": "enfold.adapters",
+    "merge_adapter": "enfold.adapters",
     "pipeline": "enfold.tasks",
+    "save_adapter": "enfold.adapters",
+    "train_tokenizer": "enfold.tokenization.training",
 }
 
 

@@ -29,6 +29,7 @@ COMMANDS = {
     "run": "Run a task on texts; without a task, list the tasks.",
     "search": "Find the passages of files that answer a query.",
     "info": "Say what a model is, and what is wrong with it.",
+    "train": "Train a model on the rows of a file.",
     "quantize": "Save a model rounded to bytes, and say what that gives up.",
     "tokenize": "Show how a text is cut into tokens.",
 }
@@ -102,6 +103,7 @@ def cli() -> None:
     enfold run embed "A text."                      a vector
     enfold run ner --model FOLDER letters.txt       entities of each line
     enfold search "who pays?" --in contracts/       passages by meaning
+    enfold train --data reviews.csv --out FOLDER    a model of your own
     enfold info org/name                            what a model is
     """
 

@@ -16,6 +16,7 @@ on with the same numbers, to the last bit.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -26,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from enfold.errors import NumericalError
+from enfold.errors import InputError, NumericalError
 from enfold.training.checkpoints import Checkpoints, restore_optimizer, restore_parameters
 from enfold.training.evaluation import Evaluation, EvaluationSet, evaluate
 from enfold.training.examples import Batch, Examples
@@ -53,6 +54,9 @@ class State:
         best: the best evaluation's metric, as more is better, and the ``best_step`` it was at.
         waited: evaluations since then.
         stopped: why the run is over; empty while it isn't.
+        lines: of metrics.jsonl.
+        all_tokens: read since the beginning.
+        seconds: that steps have taken, without evaluations.
     """
 
     step: int = 0
@@ -64,6 +68,17 @@ class State:
     waited: int = 0
     stopped: str = ""
     lines: int = 0
+    all_tokens: int = 0
+    seconds: float = 0.0
+
+    def count(self, loss: float, weight: float, tokens: float, seconds: float) -> None:
+        """One step more."""
+        self.step += 1
+        self.loss += loss
+        self.weight += weight
+        self.tokens += int(tokens)
+        self.all_tokens += int(tokens)
+        self.seconds += seconds
 
 
 @dataclass(frozen=True)
@@ -74,7 +89,7 @@ class Run:
         goal: what is learnt.
         reading: how texts were read.
         examples: to learn from.
-        table_place: where an example's row stands in its file.
+        place: where a row stands in its file.
         held_out: to be judged by, or None.
         execution: the model over a batch.
         objective: a batch's loss.
@@ -93,7 +108,7 @@ class Run:
     goal: Goal
     reading: Reading
     examples: Examples
-    table_place: Callable[[int], str]
+    place: Callable[[int], str]
     held_out: EvaluationSet | None
     execution: Execution
     objective: Objective
@@ -132,14 +147,14 @@ def train(run: Run, state: State) -> State:
     model, settings = run.execution.model, run.settings
     model.train()
     learn = run.processes.together(_Learning(run))
+    total = run.processes.total
     with _own_random_numbers():
         for chosen in run.steps(state.step):
+            began = time.perf_counter()
             torch.manual_seed(_seed_of(settings.seed, state.step, run.processes.rank))
             batches = run.batches(chosen, state.step)
-            weight = run.processes.total(sum(batch.weight for batch in batches))
-            loss = run.processes.total(
-                sum(_backward(learn, batch, run.processes.count / weight) for batch in batches) * weight
-            )
+            weight = total(sum(batch.weight for batch in batches))
+            loss = total(sum(_backward(learn, batch, run.processes.count / weight) for batch in batches))
             norm = clip(run.parameters.values(), settings.max_grad_norm)
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 raise _not_a_number(run, state.step, batches, loss, norm)
@@ -147,10 +162,7 @@ def train(run: Run, state: State) -> State:
             set_rate(run.optimizer, rate)
             run.optimizer.step()
             run.optimizer.zero_grad()
-            state.step += 1
-            state.loss += loss
-            state.weight += weight
-            state.tokens += int(run.processes.total(sum(batch.num_tokens for batch in batches)))
+            state.count(loss, weight, total(sum(batch.num_tokens for batch in batches)), time.perf_counter() - began)
             _after(run, state, rate, norm)
             if state.stopped:
                 break
@@ -171,9 +183,9 @@ class _Learning(nn.Module):
 
 
 def _backward(learn: Callable[..., Tensor], batch: Batch, scale: float) -> float:
-    """Adds a batch's gradients to the others'; its share of the step's loss."""
-    loss = learn(batch) * scale
-    loss.backward()  # type: ignore[no-untyped-call]
+    """Adds a batch's gradients, times ``scale``, to the others'; its summed loss."""
+    loss = learn(batch)
+    (loss * scale).backward()  # type: ignore[no-untyped-call]
     return float(loss.detach())
 
 
@@ -200,9 +212,12 @@ def _after(run: Run, state: State, rate: float, norm: float) -> None:
 def _judge(run: Run, state: State) -> None:
     """An evaluation, and what follows from it."""
     found = judge(run)
-    run.watch.evaluation(state, found.metrics)
     name = run.settings.metric or run.goal.metric
-    value = found.metrics[name.removeprefix("-")] * (-1 if name.startswith("-") else 1)
+    bare = name.removeprefix("-")
+    if bare not in found.metrics:
+        raise InputError(f"metric is {name!r}, and this evaluation has {', '.join(found.metrics)}")
+    run.watch.evaluation(state, found, bare)
+    value = found.metrics[bare] * (-1 if name.startswith("-") else 1)
     if state.best is None or value > state.best:
         state.best, state.best_step, state.waited = value, state.step, 0
         return
@@ -261,8 +276,6 @@ def restore_best(run: Run, state: State) -> None:
 
 
 def _check_same(run: Run, folder: Any, kept: Mapping[str, Any]) -> None:
-    from enfold.errors import InputError
-
     if kept.get("fingerprint") != run.fingerprint:
         raise InputError(
             f"{folder} is of a run with other data or settings; a run goes on with what it began with. "
@@ -284,7 +297,7 @@ def _own_random_numbers() -> Iterator[None]:
 
 
 def _not_a_number(run: Run, step: int, batches: list[Batch], loss: float, norm: float) -> NumericalError:
-    rows = [run.table_place(int(row)) for batch in batches for row in batch.rows]
+    rows = [run.place(int(row)) for batch in batches for row in batch.rows]
     shown = ", ".join(rows[:8]) + (f" and {len(rows) - 8} more" if len(rows) > 8 else "")
     what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient's length is {norm}"
     return NumericalError(

@@ -7,14 +7,16 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
+from enfold.checkpoint.atomic import atomic_write
 from enfold.errors import MissingDependencyError
 
 if TYPE_CHECKING:
+    from enfold.training.evaluation import Evaluation
     from enfold.training.loop import State
 
 __all__ = ["Watch"]
@@ -27,38 +29,36 @@ class Watch:
 
     Args:
         file: metrics.jsonl, or None.
-        total: steps of the run.
         show: a bar on the terminal (stderr); ``"auto"`` where that is one.
         tensorboard: a folder for TensorBoard's files, or None.
     """
 
-    def __init__(
-        self, file: Path | None, total: int, show: bool | Literal["auto"], tensorboard: Path | None = None
-    ) -> None:
-        self.file, self.total = file, total
+    def __init__(self, file: Path | None, show: bool | Literal["auto"], tensorboard: Path | None = None) -> None:
+        self.file = file
         self.history: list[dict[str, Any]] = []
-        self.tokens = 0
+        self.latest: Evaluation | None = None
         self._shows = show is True or (show == "auto" and sys.stderr.isatty())
         self._board = None if tensorboard is None else _board(tensorboard)
         self._bar: Any = None
+        self._total = 0
         self._since = time.perf_counter()
-        self._shown = ""
 
-    def __enter__(self) -> Watch:
-        self._since = time.perf_counter()
+    @contextmanager
+    def shown(self, total: int) -> Iterator[None]:
+        """Shows a bar of so many steps meanwhile, where one is wanted."""
+        self._total, self._since = total, time.perf_counter()
         if self._shows:
             self._bar = _bar()
             self._bar.start()
-            self._bar.add_task("training", total=self.total, shown="")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-        if self._board is not None:
-            self._board.close()
+            self._bar.add_task("training", total=total, shown="")
+        try:
+            yield
+        finally:
+            if self._bar is not None:
+                self._bar.stop()
+                self._bar = None
+            if self._board is not None:
+                self._board.close()
 
     def step(self, step: int) -> None:
         """A step is done."""
@@ -70,17 +70,17 @@ class Watch:
         now = time.perf_counter()
         rate = state.tokens / max(1e-9, now - self._since)
         self._since = now
-        self.tokens += state.tokens
         self._write(state, {**values, "tokens_per_second": round(rate, 1)})
         if self._bar is not None:
             shown = f"loss {values['loss']:.4f}  rate {values['learning_rate']:.2e}  {rate:,.0f} tokens/s"
-            self._bar.update(0, shown=f"{shown}{self._shown}")
+            self._bar.update(0, shown=shown)
 
-    def evaluation(self, state: State, metrics: Mapping[str, float]) -> None:
-        """An evaluation's metrics."""
-        self._write(state, {"evaluation": dict(metrics)})
-        said = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-        logger.info("step %d of %d: %s", state.step, self.total, said)
+    def evaluation(self, state: State, found: Evaluation, first: str) -> None:
+        """An evaluation; its metric ``first`` is shown beside the loss."""
+        self.latest = found
+        self._write(state, {"evaluation": dict(found.metrics)})
+        said = "  ".join(f"{name} {found.metrics[name]:.4f}" for name in dict.fromkeys(("loss", first)))
+        logger.info("step %d of %d: evaluation: %s", state.step, self._total, said)
         if self._bar is not None:
             self._bar.console.print(f"step {state.step}: {said}", highlight=False)
         self._since = time.perf_counter()
@@ -90,8 +90,8 @@ class Watch:
         lines = self.file.read_text(encoding="utf-8").splitlines() if self.file and self.file.is_file() else []
         self.history = [json.loads(line) for line in lines[: state.lines]]
         if self.file is not None and len(lines) > state.lines:
-            kept = "".join(f"{line}\n" for line in lines[: state.lines])
-            self.file.write_text(kept, encoding="utf-8")
+            with atomic_write(self.file) as file:
+                file.write("".join(f"{line}\n" for line in lines[: state.lines]).encode("utf-8"))
 
     def _write(self, state: State, values: Mapping[str, Any]) -> None:
         record = {"step": state.step, **values}

@@ -10,7 +10,6 @@ Words that the data never have stay as they were: weight decay does not fall on 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +23,7 @@ from enfold.engines.torch.leaves import Embedding
 from enfold.engines.torch.model import TorchModel
 from enfold.leaves import Output
 from enfold.packing import Packed
+from enfold.tokenization import Tokenizer
 
 __all__ = ["UsedRows", "used_rows"]
 
@@ -61,23 +61,28 @@ class UsedRows(nn.Module):
         """Puts the rows where they came from."""
         self.table[0].weight[self.used] = self.weight.to(self.table[0].weight)
 
+    def give_back(self) -> None:
+        """Puts the rows back for good: the table learns again."""
+        self.write_back()
+        self.table[0].weight.requires_grad_(True)
 
-def used_rows(model: TorchModel, ids: Iterable[NDArray[Any]], extra: Iterable[int] = ()) -> UsedRows | None:
-    """The rows of the model's word embeddings that ids use, as a parameter; None where that is of no use.
+
+def used_rows(model: TorchModel, ids: NDArray[Any], tokenizer: Tokenizer) -> UsedRows | None:
+    """The rows of the model's word embeddings that data use, as a parameter; None where that is of no use.
 
     It isn't where the table is an output's weight too, where it doesn't learn, or where most of it is used.
 
     Args:
         model: its table stops learning, in favour of what is returned.
         ids: of all the data.
-        extra: ids that batches may have besides.
+        tokenizer: whose special tokens batches may have besides.
     """
     table = model.tree.embeddings.words
     if type(table) is not Embedding or not table.weight.requires_grad:
         return None
     if any(isinstance(leaf, Output) and leaf.tied_to for leaf in model.blueprint.leaves):
         return None
-    found = np.unique(np.concatenate([np.unique(each) for each in ids] + [np.fromiter(extra, np.int64)]))
+    found = np.unique(np.concatenate([np.unique(ids), np.array(tokenizer.all_special_ids, np.int64)]))
     if len(found) > _WORTH * len(table.weight):
         return None
     rows = UsedRows(table, found.astype(np.int64))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,15 +11,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from enfold.config import Config
-from enfold.errors import InputError
 from enfold.heads import HeadKind
 from enfold.model import PreTrainedModel
+from enfold.tasks.base import Options
 from enfold.tasks.question_answering import QuestionAnswering as Task
 from enfold.tokenization import Encoded
 from enfold.training import metrics
 from enfold.training.data import Table
+from enfold.training.data.problems import beginning
+from enfold.training.data.table import Row
 from enfold.training.examples import Batch, Examples, Ragged, packed_batch
-from enfold.training.goals.base import Goal, Reading, checked_text, class_losses, ragged_types
+from enfold.training.goals.base import Goal
+from enfold.training.goals.texts import Reading, check_rows, checked_text, encoded_ids, ragged_types
 from enfold.training.settings import Long, Settings
 
 __all__ = ["QuestionAnswering"]
@@ -48,40 +51,29 @@ class QuestionAnswering(Goal):
     default_long: ClassVar[Long] = "window"
     rate = 3e-5
 
-    def __init__(self, smoothing: float = 0.0) -> None:
-        self._smoothing = smoothing
-
     @classmethod
     def of(cls, table: Table, settings: Settings, config: Config | None) -> QuestionAnswering:
-        return cls(settings.label_smoothing)
+        return cls(smoothing=settings.label_smoothing)
 
     def encode(self, table: Table, reading: Reading) -> Examples:
         questions, contexts = checked_text(table, "question"), checked_text(table, "context")
         answers = _answers(table, contexts)
-        encoded = reading.tokenizer.encode_many(questions, contexts)
-        windows: list[Encoded] = []
-        spans: list[tuple[int, int]] = []
-        rows: list[int] = []
-        stride = reading.max_length // 4
-        for row, whole in enumerate(encoded):
+        limit = reading.max_length
+
+        def overlap(whole: Encoded) -> int:
             around = sum(side != 1 for side in whole.sequence_ids)
-            if around + 2 > reading.max_length:
-                raise InputError(
-                    f"{table.place(row)}: the question takes {around} of {reading.max_length} tokens, "
-                    "and leaves no room for its context. Shorten it, or raise max_length"
-                )
-            shared = min(stride, (reading.max_length - around) // 2)
-            for window in reading.tokenizer.windows(
-                whole, max_length=reading.max_length, stride=shared, strategy="only_second"
-            ):
-                windows.append(window)
-                spans.append(_token_span(window, answers[row]))
-                rows.append(row)
+            return min(limit // 4, (limit - around) // 2)
+
+        lengths = [len(each) for each in reading.tokenizer.encode_many(questions)]
+        extra = len(reading.tokenizer.encode_many([""], [""])[0]) - len(reading.tokenizer.encode_many([""])[0])
+        check_rows(table, lambda row, _: _crowded(lengths[row] + extra, limit))
+        windows = encoded_ids(reading, questions, contexts, table, strategy="only_second", overlap=overlap)
+        flat = [(row, window) for row, found in enumerate(windows) for window in found]
         return Examples(
-            ids=Ragged.of([each.ids for each in windows]),
-            types=ragged_types(windows),
-            targets=np.array(spans, np.int64),
-            rows=np.array(rows, np.int64),
+            ids=Ragged.of([window.ids for _, window in flat]),
+            types=ragged_types([window for _, window in flat]),
+            targets=np.array([_token_span(window, answers[row]) for row, window in flat], np.int64),
+            rows=np.array([row for row, _ in flat], np.int64),
         )
 
     def batch(
@@ -90,7 +82,7 @@ class QuestionAnswering(Goal):
         count = len(chosen)
         spans = np.asarray(examples.targets)[chosen]
         return Batch(
-            packed=packed_batch(reading.arch, examples, chosen),
+            packed=packed_batch(reading.source_arch, examples, chosen),
             targets=torch.from_numpy(spans.T.reshape(-1).copy()),
             owners=torch.arange(count).repeat(2),
             rows=examples.rows[chosen],
@@ -109,30 +101,58 @@ class QuestionAnswering(Goal):
         return padded.view(2 * len(spans), longest)
 
     def losses(self, logits: Tensor, batch: Batch) -> Tensor:
-        if not self._smoothing:
-            return class_losses(logits, batch.targets, None, 0.0)
-        logs = logits.log_softmax(-1)
+        if not self.smoothing:
+            return super().losses(logits, batch)
+        logs = logits.log_softmax(-1)  # spread over each window's own tokens alone
         real = logits > _HIDDEN / 2
         own = -logs.gather(1, batch.targets[:, None])[:, 0]
         spread = -(logs * real).sum(-1) / real.sum(-1)
-        return own * (1 - self._smoothing) + spread * self._smoothing
+        return own * (1 - self.smoothing) + spread * self.smoothing
 
     def examine(self, model: PreTrainedModel, reading: Reading, table: Table) -> dict[str, float]:
-        task = Task(model, reading.tokenizer)
-        golds = [_gold_texts(row["answers"]) for row in table.rows]
-        asked = ({"question": row["question"], "context": row["context"]} for row in table.rows)
-        options: dict[str, Any] = {"max_seq_len": reading.max_length, "max_answer_len": _LONGEST}
-        said = task(asked, handle_impossible_answer=not all(map(any, golds)), align_to_words=False, **options)
+        long: Long = "truncate" if reading.long == "truncate" else "window"
+        task = Task(model, reading.tokenizer, Options(long=long, progress=False))
+        said = task(
+            ({"question": row["question"], "context": row["context"]} for row in table.rows),
+            handle_impossible_answer=not all(any(_gold_texts(given)) for given in table.column("answers")),
+            align_to_words=False,
+            max_seq_len=reading.max_length,
+            max_question_len=reading.max_length,
+            max_answer_len=_LONGEST,
+        )
         metric = metrics.Answers()
-        for gold, record in zip(golds, said, strict=True):
-            metric.update([record["answer"]], [gold or [""]])
+        for row, record in zip(table.rows, said, strict=True):
+            metric.update([record["answer"]], [_gold_texts(row["answers"]) or [""]])
         return metric.result()
 
 
+def _crowded(around: int, limit: int) -> str | None:
+    """What is wrong with a question that takes so many tokens of a window."""
+    if around + 2 <= limit:
+        return None
+    return f"the question takes {around} of {limit} tokens and leaves no room for its context: shorten it, or raise max_length"
+
+
 def _gold_texts(given: Any) -> list[str]:
-    if isinstance(given, str):
-        return [given] if given else []
-    return [text for text in (given or {}).get("text", ()) if text]
+    return [text for text, _ in _listed(given) if text]
+
+
+def _listed(given: Any) -> list[tuple[Any, Any]]:
+    """The answers that a row has, as texts and the places where they begin: None where that isn't said.
+
+    They are written as SQuAD's tables have them ({"text": [...], "answer_start": [...]}), as its files have them (a
+    list of {"text", "answer_start"}), as texts alone, or as nothing.
+    """
+    if given is None or isinstance(given, str):
+        return [(given, None)] if given else []
+    if isinstance(given, Mapping):
+        texts, starts = given.get("text"), given.get("answer_start")
+        texts = [texts] if isinstance(texts, str) else list(() if texts is None else texts)
+        starts = list(starts) if isinstance(starts, Sequence | np.ndarray) else [starts] * len(texts)
+        return [(text, starts[index] if index < len(starts) else None) for index, text in enumerate(texts)]
+    if isinstance(given, list | tuple):
+        return [pair for each in given for pair in _listed(each)]
+    return [(given, None)]
 
 
 def _token_span(window: Encoded, answer: tuple[int, int] | None) -> tuple[int, int]:
@@ -156,22 +176,23 @@ def _answers(table: Table, contexts: list[str]) -> list[tuple[int, int] | None]:
         InputError: an answer that does not stand where it should; the places are named.
     """
     found: list[tuple[int, int] | None] = []
-    problems = []
-    for index, row in enumerate(table.rows):
-        given: Any = row["answers"]
-        if isinstance(given, str):  # a text alone: its first place in the context
-            given = {"text": [given], "answer_start": [contexts[index].find(given)]} if given else None
-        texts = list((given or {}).get("text", ()))
-        starts = list((given or {}).get("answer_start", ()))
-        if not texts or (isinstance(texts[0], str) and not texts[0]):
+
+    def problem(index: int, row: Row) -> str | None:
+        context = contexts[index]
+        text, start = next(iter(_listed(row["answers"])), ("", None))
+        if not isinstance(text, str):
+            return f"an answer is {beginning(text)}, expected a text"
+        if not text:
             found.append(None)
-            continue
-        start, text = starts[0] if starts else -1, texts[0]
-        if not isinstance(start, int) or start < 0 or contexts[index][start : start + len(text)] != text:
-            problems.append(f"{table.place(index)}: {text!r:.40} does not stand at {start} of its context")
-            continue
-        found.append((start, start + len(text)))
-    if problems:
-        more = f"; and {len(problems) - 10} more" if len(problems) > 10 else ""
-        raise InputError(f"{len(problems)} answers are not where they should be: {'; '.join(problems[:10])}{more}")
+            return None
+        if start is None:
+            start = context.find(text)
+        if not isinstance(start, int | np.integer) or start < 0 or context[start : start + len(text)] != text:
+            at = context.find(text)
+            where = f"it begins at {at}" if at >= 0 else "it isn't in the context at all"
+            return f"the answer {beginning(text, 40)} is not at {start} of its context; {where}"
+        found.append((int(start), int(start) + len(text)))
+        return None
+
+    check_rows(table, problem)
     return found

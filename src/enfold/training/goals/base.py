@@ -11,9 +11,8 @@ for each target, is what label smoothing, R-Drop, distillation and exact accumul
 
 from __future__ import annotations
 
-import logging
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -23,50 +22,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from enfold.arch import Architecture
 from enfold.config import Config
-from enfold.errors import InputError, TextTooLongError
 from enfold.heads import HeadKind
 from enfold.model import PreTrainedModel
-from enfold.tokenization import Encoded, Tokenizer
-from enfold.tokenization.encoded import Strategy
 from enfold.training.data import Table
-from enfold.training.examples import Batch, Examples, Ragged, packed_batch
+from enfold.training.examples import Batch, Examples, packed_batch
+from enfold.training.goals.texts import Reading
 from enfold.training.settings import Long, Settings
 
-__all__ = [
-    "IGNORED",
-    "Goal",
-    "Judged",
-    "LossAlone",
-    "Meter",
-    "Reading",
-    "checked_text",
-    "class_losses",
-    "encoded_ids",
-    "examples_of",
-    "ragged_types",
-]
-
-logger = logging.getLogger("enfold")
+__all__ = ["IGNORED", "Goal", "Judged", "LossAlone", "Measured", "Meter", "Reading", "class_losses"]
 
 IGNORED = -100
 """A token's label that is none."""
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How texts are read: the tokenizer, the model's architecture, and what becomes of long texts."""
-
-    tokenizer: Tokenizer
-    arch: Architecture
-    max_length: int
-    long: Long
-
-    @property
-    def source_arch(self) -> Architecture:
-        """The stack that reads: the encoder, where there is one."""
-        return self.arch.encoder or self.arch
 
 
 @dataclass(frozen=True)
@@ -105,6 +72,9 @@ class Goal(ABC):
         rate: the learning rate where nobody says.
         strata: the role whose values have the same shares on both sides of a split.
         together: roles of which equal values stay on one side of a split.
+        labels: names of the labels, where there are such.
+        label_weights: (C,) how much each of them counts; None: all alike.
+        smoothing: share of a label that is spread over all.
     """
 
     name: ClassVar[str]
@@ -119,6 +89,9 @@ class Goal(ABC):
     rate: ClassVar[float] = 5e-5
     strata: ClassVar[str | None] = None
     together: ClassVar[tuple[str, ...]] = ("text",)
+
+    def __init__(self, labels: tuple[str, ...] = (), weights: Tensor | None = None, smoothing: float = 0.0) -> None:
+        self.labels, self.label_weights, self.smoothing = labels, weights, smoothing
 
     @classmethod
     @abstractmethod
@@ -149,6 +122,10 @@ class Goal(ABC):
             InputError: rows that are no examples; their places are named.
         """
 
+    def ids(self, examples: Examples) -> NDArray[Any]:
+        """The ids of all tokens that batches of the examples may have, special ones aside."""
+        return examples.ids.flat
+
     def batch(
         self, reading: Reading, examples: Examples, chosen: NDArray[np.int64], draw: np.random.Generator
     ) -> Batch:
@@ -161,15 +138,16 @@ class Goal(ABC):
 
     def weights(self, targets: Tensor) -> Tensor:
         """(N,) how much each target counts."""
-        return torch.ones(len(targets))
+        return torch.ones(len(targets)) if self.label_weights is None else self.label_weights[targets]
 
     def logits(self, fields: Mapping[str, Tensor], batch: Batch) -> Tensor:
         """(N, C) scores, of the model's outputs."""
         return fields["logits"]
 
-    @abstractmethod
     def losses(self, logits: Tensor, batch: Batch) -> Tensor:
-        """(N,) the loss of each target, times its weight."""
+        """(N,) the loss of each target, times its weight; cross entropy, unless the goal has another."""
+        weights = None if self.label_weights is None else self.label_weights.to(logits.device)
+        return class_losses(logits, batch.targets, weights, self.smoothing)
 
     def meter(self) -> Meter:
         """Metrics, empty."""
@@ -183,11 +161,6 @@ class Goal(ABC):
         """Metrics of what the model answers when it is asked as users will ask it; none where the meter says all."""
         return {}
 
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Names of the labels, where there are such."""
-        return ()
-
 
 class LossAlone:
     """The meter of a goal that :meth:`Goal.examine` or the loss itself says all of."""
@@ -198,6 +171,31 @@ class LossAlone:
     def result(self) -> dict[str, float]:
         """No metrics."""
         return {}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A metric of :mod:`enfold.training.metrics` as a meter.
+
+    Attributes:
+        metric: counts.
+        read: logits and a batch to what the metric takes.
+        names: of its figures, those that are told; empty: all.
+    """
+
+    metric: Any
+    read: Callable[[Tensor, Batch], tuple[Any, ...]]
+    names: tuple[str, ...] = ()
+
+    def update(self, logits: Tensor, batch: Batch) -> None:
+        """One batch's logits."""
+        given = self.read(logits.float(), batch)
+        self.metric.update(*(each.cpu().numpy() if isinstance(each, Tensor) else each for each in given))
+
+    def result(self) -> dict[str, float]:
+        """The figures by name."""
+        found = self.metric.result()
+        return {name: found[name] for name in self.names or found}
 
 
 def class_losses(logits: Tensor, targets: Tensor, weights: Tensor | None, smoothing: float) -> Tensor:
@@ -212,80 +210,3 @@ def class_losses(logits: Tensor, targets: Tensor, weights: Tensor | None, smooth
     return functional.cross_entropy(
         logits.float(), targets, weights, reduction="none", label_smoothing=smoothing, ignore_index=IGNORED
     )
-
-
-def encoded_ids(
-    reading: Reading,
-    texts: Sequence[str],
-    pairs: Sequence[str] | None,
-    table: Table,
-    *,
-    strategy: Strategy | None = None,
-) -> list[list[Encoded]]:
-    """The windows of each text or pair, one where it fits, as the reading's ``long`` says.
-
-    Raises:
-        TextTooLongError: a text over the limit, where that is to be an error.
-    """
-    encoded = reading.tokenizer.encode_many(texts, pairs)
-    limit = reading.max_length
-    over = [index for index, each in enumerate(encoded) if len(each) > limit]
-    windows = [[each] for each in encoded]
-    if not over:
-        return windows
-    if reading.long == "error":
-        raise TextTooLongError(
-            f"{len(over)} of {len(encoded)} texts are over the limit of {limit} tokens, the first at "
-            f"{table.place(over[0])} ({len(encoded[over[0]])} tokens): long='window' reads them whole, "
-            "long='truncate' cuts them"
-        )
-    if strategy is None:
-        strategy = "only_first" if pairs is None else "longest_first"
-    for index in over:
-        found = reading.tokenizer.windows(encoded[index], max_length=limit, strategy=strategy)
-        windows[index] = found[:1] if reading.long == "truncate" else found
-    if reading.long == "truncate":
-        lost = sum(len(encoded[index]) - limit for index in over)
-        logger.warning(
-            "%s: %d of %d texts were cut at %d tokens; %d tokens are not read",
-            table.name,
-            len(over),
-            len(encoded),
-            limit,
-            lost,
-        )
-    return windows
-
-
-def examples_of(windows: Sequence[Sequence[Encoded]], targets: Sequence[Any], dtype: Any) -> Examples:
-    """An example for each window, with its row's target."""
-    flat = [each for row in windows for each in row]
-    counts = [len(row) for row in windows]
-    rows = np.repeat(np.arange(len(windows)), counts)
-    return Examples(
-        ids=Ragged.of([each.ids for each in flat]),
-        types=ragged_types(flat),
-        targets=np.repeat(np.asarray(targets, dtype), counts, axis=0),
-        rows=rows,
-    )
-
-
-def ragged_types(encoded: Sequence[Encoded]) -> Ragged | None:
-    """Token types, or None where all are 0."""
-    types = Ragged.of([each.type_ids for each in encoded])
-    return types if types.flat.any() else None
-
-
-def checked_text(table: Table, column: str) -> list[str]:
-    """A column's texts.
-
-    Raises:
-        InputError: values that are no text, or blank; their places are named.
-    """
-    values = table.column(column)
-    wrong = [index for index, value in enumerate(values) if not isinstance(value, str) or not value.strip()]
-    if wrong:
-        shown = "; ".join(f"{table.place(index)}: {values[index]!r:.40}" for index in wrong[:10])
-        more = f" and {len(wrong) - 10} more" if len(wrong) > 10 else ""
-        raise InputError(f"{len(wrong)} rows have no text in {column!r}: {shown}{more}. Mend them or leave them out")
-    return list(values)

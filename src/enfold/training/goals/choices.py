@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from enfold.config import Config
@@ -14,8 +13,11 @@ from enfold.errors import InputError
 from enfold.heads import HeadKind
 from enfold.training import metrics
 from enfold.training.data import Table
+from enfold.training.data.problems import beginning
+from enfold.training.data.table import Row
 from enfold.training.examples import Batch, Examples, Ragged
-from enfold.training.goals.base import Goal, Meter, Reading, checked_text, class_losses, encoded_ids, ragged_types
+from enfold.training.goals.base import Goal, Measured, Meter
+from enfold.training.goals.texts import Reading, check_rows, checked_text, one_window, ragged_types
 from enfold.training.settings import Settings
 
 __all__ = ["MultipleChoice"]
@@ -34,72 +36,64 @@ class MultipleChoice(Goal):
     metric = "accuracy"
 
     def __init__(self, count: int, smoothing: float = 0.0) -> None:
-        self._count, self._smoothing = count, smoothing
+        super().__init__(smoothing=smoothing)
+        self.count = count
 
     @classmethod
     def of(cls, table: Table, settings: Settings, config: Config | None) -> MultipleChoice:
         first = table.rows[0]["choices"]
         count = len(first) if isinstance(first, list | tuple) else 0
         if count < 2:
-            raise InputError(f"{table.place(0)}: choices are {first!r:.60}, expected a list of two texts or more")
+            raise InputError(f"{table.place(0)}: choices are {beginning(first)}, expected a list of two texts or more")
         return cls(count, settings.label_smoothing)
 
     def encode(self, table: Table, reading: Reading) -> Examples:
-        texts = checked_text(table, "text")
-        labels = self._labels_of(table)
-        firsts = [text for text in texts for _ in range(self._count)]
-        seconds = [choice for row in table.rows for choice in row["choices"]]
-        windows = encoded_ids(reading, firsts, seconds, table)
-        flat = [each[0] for each in windows]
-        ids = Ragged.of([each.ids for each in flat])
-        return Examples(ids, ragged_types(flat), np.array(labels, np.int64), np.arange(len(texts)), self._count)
-
-    def batch(
-        self, reading: Reading, examples: Examples, chosen: NDArray[np.int64], draw: np.random.Generator
-    ) -> Batch:
-        return super().batch(reading, examples, chosen, draw)
+        labels = self._right(table)
+        firsts = [text for text in checked_text(table, "text") for _ in range(self.count)]
+        seconds = [choice for choices in table.column("choices") for choice in choices]
+        encoded = one_window(reading, firsts, seconds, table)
+        ids = Ragged.of([each.ids for each in encoded])
+        return Examples(ids, ragged_types(encoded), np.array(labels, np.int64), np.arange(len(table)), self.count)
 
     def logits(self, fields: Mapping[str, Tensor], batch: Batch) -> Tensor:
-        return fields["logits"].reshape(-1, self._count)
-
-    def losses(self, logits: Tensor, batch: Batch) -> Tensor:
-        return class_losses(logits, batch.targets, None, self._smoothing)
+        return fields["logits"].reshape(-1, self.count)
 
     def meter(self) -> Meter:
-        return _Choices(metrics.Classification([str(index) for index in range(self._count)]))
+        metric = metrics.Classification([str(index) for index in range(self.count)])
+        return Measured(metric, lambda logits, batch: (logits.softmax(-1), batch.targets), ("accuracy",))
 
-    def _labels_of(self, table: Table) -> list[int]:
-        labels, problems = [], []
-        for index, row in enumerate(table.rows):
-            choices, label = row["choices"], _whole(row["label"])
-            if not isinstance(choices, list | tuple) or len(choices) != self._count:
-                size = len(choices) if isinstance(choices, list | tuple) else "no"
-                problems.append(f"{table.place(index)}: {size} choices, and the first row has {self._count}")
-            elif not all(isinstance(choice, str) and choice.strip() for choice in choices):
-                problems.append(f"{table.place(index)}: a choice is no text")
-            elif label is None or not 0 <= label < self._count:
-                problems.append(f"{table.place(index)}: label {row['label']!r:.40}, expected 0 to {self._count - 1}")
-            else:
-                labels.append(label)
-        if problems:
-            more = f"; and {len(problems) - 10} more" if len(problems) > 10 else ""
-            raise InputError(f"{len(problems)} rows can't be learnt from: {'; '.join(problems[:10])}{more}")
-        return labels
+    def _right(self, table: Table) -> list[int]:
+        """Each row's right choice.
 
+        Raises:
+            InputError: other numbers of choices, or none that is right; their places are named.
+        """
+        found: list[int] = []
 
-class _Choices:
-    def __init__(self, metric: metrics.Classification) -> None:
-        self.metric = metric
+        def problem(index: int, row: Row) -> str | None:
+            choices, label = row["choices"], row["label"]
+            if not isinstance(choices, list | tuple) or len(choices) != self.count:
+                size = f"{len(choices)} choices" if isinstance(choices, list | tuple) else "no list of choices"
+                return f"{size}, expected {self.count} as in the first row"
+            if not all(isinstance(choice, str) and choice.strip() for choice in choices):
+                return f"choices are {beginning(choices)}, expected texts"
+            place = _place(label, choices)
+            if place is None:
+                return f"label is {beginning(label)}, expected 0 to {self.count - 1}, or one of the choices"
+            found.append(place)
+            return None
 
-    def update(self, logits: Tensor, batch: Batch) -> None:
-        self.metric.update(logits.float().softmax(-1).cpu().numpy(), batch.targets.cpu().numpy())
-
-    def result(self) -> dict[str, float]:
-        return {"accuracy": self.metric.result()["accuracy"]}
+        check_rows(table, problem)
+        return found
 
 
-def _whole(value: Any) -> int | None:
+def _place(label: Any, choices: Sequence[str]) -> int | None:
+    """Which choice a label means: its number from 0, or its text; None where it means none."""
+    if isinstance(label, str) and list(choices).count(label) == 1:
+        return list(choices).index(label)
     try:
-        return int(value)
+        number = float(label)
     except (TypeError, ValueError):
         return None
+    whole = not isinstance(label, bool) and number.is_integer() and 0 <= number < len(choices)
+    return int(number) if whole else None

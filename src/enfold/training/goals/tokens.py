@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,26 +12,33 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from enfold.config import Config
-from enfold.errors import InputError
 from enfold.heads import HeadKind
 from enfold.tokenization import Encoded
 from enfold.training import metrics
 from enfold.training.data import Table, check_known
+from enfold.training.data.problems import beginning
+from enfold.training.data.table import Row
 from enfold.training.examples import Batch, Examples, Ragged, packed_batch
-from enfold.training.goals.base import IGNORED, Goal, Meter, Reading, class_losses, encoded_ids, ragged_types
+from enfold.training.goals.base import IGNORED, Goal, Meter
 from enfold.training.goals.classification import class_weights
+from enfold.training.goals.texts import CJK, Reading, check_rows, encoded_ids, ragged_types
 from enfold.training.settings import Long, Settings
 
-__all__ = ["TokenClassification", "per_token_batch"]
+__all__ = ["TokenClassification", "joined_words", "per_token_batch"]
 
-_CJK = re.compile(r"[\u3000-\u303f\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]")
+logger = logging.getLogger("enfold")
+
+Integers = NDArray[np.int64]
 
 
 class TokenClassification(Goal):
     """Labels of words, as named entities have them.
 
-    Of a word's pieces the first alone has the label and the others none, so that a long word counts once. Sentences
-    over the limit are read in windows that share nothing: each word is learnt once.
+    Words are read as the text that they make, with spaces except between Chinese and Japanese characters, so that a
+    model learns from the same tokens that it will meet. Of a word's pieces the first alone has the label and the others
+    none, so that a long word counts once. A tokenizer that makes one token of several words (SentencePiece of Chinese
+    characters) leaves all but the first of them unlearnt; they are counted. Sentences over the limit are read in
+    windows that share nothing: each word is learnt once.
     """
 
     name = "token-classification"
@@ -44,42 +51,39 @@ class TokenClassification(Goal):
     together = ("tokens",)
     default_long: ClassVar[Long] = "window"
 
-    def __init__(self, labels: tuple[str, ...], weights: Tensor | None = None, smoothing: float = 0.0) -> None:
-        self._labels, self._weights, self._smoothing = labels, weights, smoothing
-        self._ids = {label: index for index, label in enumerate(labels)}
-
     @classmethod
     def of(cls, table: Table, settings: Settings, config: Config | None) -> TokenClassification:
-        flat = [tag for _, tags in _words(table) for tag in tags]
+        flat = [tag for _, tags in _sentences(table) for tag in tags]
         # "O" first, then by entity, its beginning before its inside
-        found = sorted(set(flat), key=lambda tag: (tag != "O", tag.partition("-")[2], tag))
-        labels = tuple(found)
+        labels = tuple(sorted(set(flat), key=lambda tag: (tag != "O", tag.partition("-")[2], tag)))
         if config is not None and set(labels) <= set(config.label2id):
             labels = tuple(config.id2label.values())
         return cls(labels, class_weights(settings, labels, flat), settings.label_smoothing)
 
-    @property
-    def labels(self) -> tuple[str, ...]:
-        return self._labels
-
     def configure(self) -> dict[str, Any]:
-        return {"id2label": dict(enumerate(self._labels))}
+        return {"id2label": dict(enumerate(self.labels))}
 
     def encode(self, table: Table, reading: Reading) -> Examples:
-        sentences = _words(table)
+        sentences = _sentences(table)
         places = [index for index, (_, tags) in enumerate(sentences) for _ in tags]
-        check_known([tag for _, tags in sentences for tag in tags], self._labels, table, places)
-        joined = [_join(words) for words, _ in sentences]
+        check_known([tag for _, tags in sentences for tag in tags], self.labels, table, places)
+        ids = {label: index for index, label in enumerate(self.labels)}
+        joined = [joined_words(words) for words, _ in sentences]
         windows = encoded_ids(reading, [text for text, _ in joined], None, table)
-        encoded, targets, rows = [], [], []
-        for row, ((_, tags), (_, starts)) in enumerate(zip(sentences, joined, strict=True)):
-            ids = np.array([self._ids[tag] for tag in tags], np.int64)
-            before = -1
-            for window in windows[row]:
-                labels, before = _aligned(window, starts, ids, before)
-                encoded.append(window)
-                targets.append(labels)
-                rows.append(row)
+        encoded: list[Encoded] = []
+        targets: list[Integers] = []
+        rows: list[int] = []
+        lost = 0
+        for row, ((_, tags), (_, owners)) in enumerate(zip(sentences, joined, strict=True)):
+            labels, unlearnt = _aligned(windows[row], owners, np.array([ids[tag] for tag in tags], np.int64))
+            lost += unlearnt
+            kept = [index for index, each in enumerate(labels) if (each != IGNORED).any()]
+            encoded += [windows[row][index] for index in kept]
+            targets += [labels[index] for index in kept]
+            rows += [row] * len(kept)
+        if lost:
+            message = "%s: %d of %d words share a token with the word before and are not learnt"
+            logger.warning(message, table.name, lost, len(places))
         return Examples(
             ids=Ragged.of([each.ids for each in encoded]),
             types=ragged_types(encoded),
@@ -87,23 +91,14 @@ class TokenClassification(Goal):
             rows=np.array(rows, np.int64),
         )
 
-    def batch(
-        self, reading: Reading, examples: Examples, chosen: NDArray[np.int64], draw: np.random.Generator
-    ) -> Batch:
+    def batch(self, reading: Reading, examples: Examples, chosen: Integers, draw: np.random.Generator) -> Batch:
         return per_token_batch(self, reading, examples, chosen)
 
-    def weights(self, targets: Tensor) -> Tensor:
-        return torch.ones(len(targets)) if self._weights is None else self._weights[targets]
-
-    def losses(self, logits: Tensor, batch: Batch) -> Tensor:
-        weights = None if self._weights is None else self._weights.to(logits.device)
-        return class_losses(logits, batch.targets, weights, self._smoothing)
-
     def meter(self) -> Meter:
-        return _Entities(self._labels)
+        return _Entities(self.labels)
 
 
-def per_token_batch(goal: Goal, reading: Reading, examples: Examples, chosen: NDArray[np.int64]) -> Batch:
+def per_token_batch(goal: Goal, reading: Reading, examples: Examples, chosen: Integers) -> Batch:
     """A batch whose targets are the labels of tokens; the head is computed where there is one."""
     assert isinstance(examples.targets, Ragged)
     labels = examples.targets.take(chosen)
@@ -112,7 +107,7 @@ def per_token_batch(goal: Goal, reading: Reading, examples: Examples, chosen: ND
     wanted = np.flatnonzero(flat != IGNORED)
     targets = torch.from_numpy(flat[wanted])
     return Batch(
-        packed=packed_batch(reading.arch, examples, chosen),
+        packed=packed_batch(reading.source_arch, examples, chosen),
         targets=targets,
         owners=torch.from_numpy(owners[wanted]),
         rows=examples.rows[chosen],
@@ -144,56 +139,72 @@ class _Entities:
         return {**self.metric.result(), "accuracy": self.right / max(1, self.count)}
 
 
-def _join(words: list[str]) -> tuple[str, NDArray[np.int64]]:
-    """A sentence as it is written, and where each of its words begins: Chinese words have no spaces between them."""
-    text, starts = "", []
+def joined_words(words: Sequence[str]) -> tuple[str, Integers]:
+    """A sentence as it is written, and the word of each of its characters; a space is of the word after it."""
+    parts: list[str] = []
     for word in words:
-        if text and not (_CJK.match(text[-1]) and _CJK.match(word[0])):
-            text += " "
-        starts.append(len(text))
-        text += word
-    return text, np.array(starts, np.int64)
+        apart = bool(parts) and not (CJK.match(parts[-1][-1:]) and CJK.match(word))
+        parts.append(f" {word}" if apart else word)
+    return "".join(parts), np.repeat(np.arange(len(parts)), [len(part) for part in parts])
 
 
-def _aligned(
-    window: Encoded, starts: NDArray[np.int64], tags: NDArray[np.int64], before: int
-) -> tuple[NDArray[np.int64], int]:
-    """(T,) each word's label at its first piece, and the window's last word; ``before`` is that of the last window."""
-    labels = np.full(len(window), IGNORED, np.int64)
-    ends = np.maximum(window.offsets[:, 0], window.offsets[:, 1] - 1)  # some pieces begin with the space before them
-    words = np.searchsorted(starts, ends, side="right") - 1
-    for place in np.flatnonzero(~window.special_mask).tolist():
-        word = int(words[place])
-        if word > before:
-            labels[place] = tags[word]
-            before = word
-    return labels, before
+def _aligned(windows: Sequence[Encoded], owners: Integers, tags: Integers) -> tuple[list[Integers], int]:
+    """(T,) for each window each word's label at the word's first piece; and how many words have no first piece.
+
+    A word that vanished, as a tokenizer's normalization has it, is not among these: nothing stands for it.
+
+    Args:
+        windows: of one sentence, in their order.
+        owners: the word of each character.
+        tags: the label of each word.
+    """
+    found = []
+    before = -1
+    touched, learnt = np.zeros(len(tags), bool), np.zeros(len(tags), bool)
+    for window in windows:
+        labels = np.full(len(window), IGNORED, np.int64)
+        for place in np.flatnonzero(~window.special_mask).tolist():
+            begin, end = window.offsets[place].tolist()
+            first, last = int(owners[min(begin, len(owners) - 1)]), int(owners[max(begin, end - 1)])
+            touched[first : last + 1] = True
+            if last > before:
+                before = max(first, before + 1)
+                labels[place] = tags[before]
+                learnt[before] = True
+        found.append(labels)
+    return found, int((touched & ~learnt).sum())
 
 
-def _words(table: Table) -> list[tuple[list[str], list[str]]]:
+def _sentences(table: Table) -> list[tuple[list[str], list[str]]]:
     """Each row's words and their labels.
 
     Raises:
         InputError: rows that have none, or not one label for each word; their places are named.
     """
-    found, problems = [], []
-    for index, row in enumerate(table.rows):
-        words, tags = row["tokens"], row["tags"]
-        if isinstance(words, str) and isinstance(tags, str):
-            words, tags = words.split(" "), tags.split(" ")
-        if not _are_texts(words) or not isinstance(tags, list | tuple) or not tags:
-            problems.append(f"{table.place(index)}: expected a list of words and a list of labels")
-        elif len(words) != len(tags):
-            problems.append(f"{table.place(index)}: {len(words)} words and {len(tags)} labels")
-        else:
-            found.append((list(words), [str(tag) for tag in tags]))
-    if problems:
-        more = f"; and {len(problems) - 10} more" if len(problems) > 10 else ""
-        raise InputError(f"{len(problems)} rows can't be learnt from: {'; '.join(problems[:10])}{more}")
+    found: list[tuple[list[str], list[str]]] = []
+
+    def problem(index: int, row: Row) -> str | None:
+        words, tags = _listed(row["tokens"]), _listed(row["tags"])
+        if words is None or not any(word.strip() for word in words):
+            return f"'tokens' is {beginning(row['tokens'])}, expected a list of words"
+        if tags is None or not all(tag.strip() for tag in tags):
+            return f"'tags' is {beginning(row['tags'])}, expected a list of labels"
+        if len(words) != len(tags):
+            return f"{len(words)} words and {len(tags)} labels"
+        found.append((words, tags))
+        return None
+
+    check_rows(table, problem)
     return found
 
 
-def _are_texts(values: Any) -> bool:
-    return (
-        isinstance(values, list | tuple) and bool(values) and all(isinstance(value, str) and value for value in values)
-    )
+def _listed(values: Any) -> list[str] | None:
+    """A row's words or labels, of a list or of a text with spaces; None where it is neither."""
+    if isinstance(values, str):
+        return values.split()
+    if isinstance(values, np.ndarray):
+        values = values.tolist()
+    if not isinstance(values, list | tuple):
+        return None
+    whole = all(isinstance(each, str | int) and not isinstance(each, bool) for each in values)
+    return [str(each) for each in values] if whole else None
