@@ -136,8 +136,9 @@ def fit(
         config = config_of(model)
         heads = tuple(family_of(config.model_type).heads)
         kind = type(task) if isinstance(task, Goal) else find_goal(task or guess_task(table, heads))
-        learnt, held_out = tables_of(with_roles(table, kind), evaluation, columns, kind, settings.seed)
-        goal = task if isinstance(task, Goal) else kind.of(learnt, settings, config)
+        every = with_roles(table, kind)
+        goal = task if isinstance(task, Goal) else kind.of(every, settings, config)
+        learnt, held_out = tables_of(every, evaluation, columns, kind, settings.seed)
         text = load_tokenizer(model, tokenizer)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)  # the values of what is made fresh

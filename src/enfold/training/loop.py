@@ -19,7 +19,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -127,9 +127,15 @@ class Run:
         """This process's part of a step, cut by the token budget."""
         draw = np.random.default_rng((self.settings.seed, step, self.processes.rank, 2))
         own = self.processes.share(chosen)
-        parts = [own] if self.goal.whole else self.steps.parts(own, self.settings.token_budget)
+        idle = not len(own)  # it takes part all the same, as the others wait for it
+        parts = (
+            [own]
+            if self.goal.whole and not idle
+            else self.steps.parts(chosen[:1] if idle else own, self.settings.token_budget)
+        )
         device = self.execution.model.device
-        return [self.goal.batch(self.reading, self.examples, part, draw).to(device) for part in parts]
+        batches = [self.goal.batch(self.reading, self.examples, part, draw).to(device) for part in parts]
+        return [replace(batch, weight=0.0) for batch in batches] if idle else batches
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -154,7 +160,7 @@ def train(run: Run, state: State) -> State:
             torch.manual_seed(_seed_of(settings.seed, state.step, run.processes.rank))
             batches = run.batches(chosen, state.step)
             weight = total(sum(batch.weight for batch in batches))
-            loss = total(sum(_backward(learn, batch, run.processes.count / weight) for batch in batches))
+            loss = total(_backward(run.processes, learn, batches, weight))
             norm = clip(run.parameters.values(), settings.max_grad_norm)
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 raise _not_a_number(run, state.step, batches, loss, norm)
@@ -182,11 +188,15 @@ class _Learning(nn.Module):
         return self.objective(batch)
 
 
-def _backward(learn: Callable[..., Tensor], batch: Batch, scale: float) -> float:
-    """Adds a batch's gradients, times ``scale``, to the others'; its summed loss."""
-    loss = learn(batch)
-    (loss * scale).backward()  # type: ignore[no-untyped-call]
-    return float(loss.detach())
+def _backward(group: Processes, learn: Callable[..., Tensor], batches: list[Batch], weight: float) -> float:
+    """Adds up the gradients of a step's batches, then those of all processes; the batches' summed loss."""
+    total = 0.0
+    for index, batch in enumerate(batches):
+        with group.apart(learn, index + 1 < len(batches)):
+            loss = learn(batch) * (batch.weight > 0)
+            (loss * (group.count / weight)).backward()  # type: ignore[no-untyped-call]
+        total += float(loss.detach())
+    return total
 
 
 def _after(run: Run, state: State, rate: float, norm: float) -> None:

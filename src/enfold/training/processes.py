@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +63,10 @@ class Processes:
         if self.count == 1:
             return step
         return DistributedDataParallel(step, find_unused_parameters=True, broadcast_buffers=False)
+
+    def apart(self, step: Any, wanted: bool) -> AbstractContextManager[Any]:
+        """A context in which a module's gradients are this process's own: those of others are added later."""
+        return step.no_sync() if wanted and self.count > 1 else nullcontext()
 
 
 @contextmanager

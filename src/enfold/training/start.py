@@ -63,7 +63,14 @@ def tables_of(
         logger.warning("%s has %d rows: too few to hold some out; nothing is evaluated", table.name, len(table))
         return table, None
     together = [role for role in goal.together if role in table.columns]
-    return split(table, evaluation, by=goal.strata, together=together, seed=seed)
+    try:
+        return split(table, evaluation, by=goal.strata, together=together, seed=seed)
+    except InputError as error:
+        raise InputError(
+            f"{evaluation:g} of {table.name} can't be held out: it has {len(table)} rows, of which equal texts stay "
+            "together and every label must be on both sides. Name rows to judge by, evaluation=FILE, or none, "
+            "evaluation=0"
+        ) from error
 
 
 def load_base(base: Base, goal: Goal, config: Config) -> TorchModel:
