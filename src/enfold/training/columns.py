@@ -11,6 +11,17 @@ from enfold.training.goals import GOALS, Goal
 __all__ = ["guess_task", "with_roles"]
 
 
+_ORDER = (
+    "question-answering",
+    "multiple-choice",
+    "token-classification",
+    "text-classification",
+    "embed",
+    "text2text-generation",
+)
+"""Goals as a table is compared with their roles: those first that need columns which others don't have."""
+
+
 def with_roles(table: Table, goal: type[Goal]) -> Table:
     """The table with its columns called as the goal's roles are; others are left out.
 
@@ -49,24 +60,26 @@ def guess_task(table: Table, heads: Sequence[str]) -> str:
     Raises:
         TaskError: they could be for nothing that is known.
     """
-    order = ("question-answering", "multiple-choice", "token-classification", "text-classification", "embed")
-    for name in order:
-        goal = GOALS[name]
-        try:
-            fitting = with_roles(table, goal)
-        except InputError:
-            continue
-        if name == "question-answering" and "answers" not in fitting.columns:
-            continue
-        if name == "text-classification":
-            kinds = {"numbers": "regression", "lists": "multi-label-classification"}
-            return kinds.get(label_kind(fitting, "label"), name)
-        return name
-    if any(column.casefold() in ("source", "target", "summary", "translation") for column in table.columns):
-        return "text2text-generation"
-    if "text" in table.columns or len(table.columns) == 1:
-        return "masked-lm" if "masked-lm" in heads else "causal-lm"
+    fitting = [name for name in _ORDER if _fits(table, GOALS[name])]
+    if "seq2seq-lm" in heads and "text2text-generation" in fitting and "embed" in fitting:
+        fitting.remove("embed")  # a question and its answer, say
+    if fitting[:1] == ["text-classification"]:
+        kinds = {"numbers": "regression", "lists": "multi-label-classification", "classes": fitting[0]}
+        return kinds[label_kind(with_roles(table, GOALS[fitting[0]]), "label")]
+    if fitting:
+        return fitting[0]
+    if len(table.columns) == 1:  # where there are more, one of them may be a label under a name of its own
+        known = {"masked-lm": "masked-lm", "causal-lm": "causal-lm", "seq2seq-lm": "span-corruption"}
+        return next((task for head, task in known.items() if head in heads), "causal-lm")
     raise TaskError(
         f"{table.name} has the columns {', '.join(table.columns)}, which don't say what is to be learnt: "
         f"name a task ({', '.join(GOALS)})"
     )
+
+
+def _fits(table: Table, goal: type[Goal]) -> bool:
+    try:
+        with_roles(table, goal)
+    except InputError:
+        return False
+    return True

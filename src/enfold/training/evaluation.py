@@ -34,7 +34,7 @@ class Evaluation:
     """What an evaluation found.
 
     Attributes:
-        metrics: by name; ``loss`` is the mean over targets, without what regularisation adds.
+        metrics: by name; ``loss`` is the mean over targets, without what R-Drop and a teacher add.
         worst: the examples with the highest loss, the highest first.
         meter: the goal's, for what a report shows of it.
     """

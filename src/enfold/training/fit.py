@@ -192,7 +192,7 @@ class _Job:
         judged = None if held_out is None else EvaluationSet(held_out, goal.encode(held_out, self.reading))
         self._freeze()
         set_dropout(model, settings.dropout)
-        words = used_rows(model, examples.ids.flat, self.reading.tokenizer) if goal.repeats else None
+        words = used_rows(model, goal.ids(examples), self.reading.tokenizer) if goal.repeats else None
         try:
             run = self._run(table, judged, examples, words, teacher, watch)
             state = self._begin(run, resume)

@@ -55,6 +55,10 @@ class Objective:
     r_drop: float = 0.0
     teacher: Teacher | None = None
 
+    def __post_init__(self) -> None:
+        if self.r_drop and self.goal.fields:
+            raise InputError(f"r_drop compares scores of labels, and {self.goal.name} has vectors: leave it at 0")
+
     def __call__(self, batch: Batch) -> Tensor:
         """The batch's summed loss."""
         goal = self.goal

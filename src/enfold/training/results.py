@@ -8,7 +8,7 @@ import platform
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,7 +19,6 @@ import torch
 
 from enfold.adapters import count_parameters, save_adapter
 from enfold.checkpoint.files import write_json
-from enfold.checkpoint.modules import Modules, Pooling, read_modules
 from enfold.engines.torch.model import TorchModel
 from enfold.tasks.embed import Embed
 from enfold.tokenization import Tokenizer
@@ -83,8 +82,7 @@ def _save_model(model: TorchModel, tokenizer: Tokenizer, goal: Goal, folder: Pat
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         return
-    modules = Modules() if model.source is None else read_modules(model.source)
-    Embed(model, tokenizer, modules=replace(modules, pooling=Pooling((goal.pooling,)))).save_pretrained(folder)
+    Embed(model, tokenizer, modules=goal.modules).save_pretrained(folder)
 
 
 def summary_of(results: Results) -> RunSummary:

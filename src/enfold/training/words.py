@@ -82,6 +82,9 @@ def used_rows(model: TorchModel, ids: NDArray[Any], tokenizer: Tokenizer) -> Use
         return None
     if any(isinstance(leaf, Output) and leaf.tied_to for leaf in model.blueprint.leaves):
         return None
+    encoder = model.arch.encoder
+    if encoder is not None and not (encoder.shares_words and model.kind == "seq2seq-lm"):
+        return None  # two tables, or a decoder that reads words which no batch brings along
     found = np.unique(np.concatenate([np.unique(ids), np.array(tokenizer.all_special_ids, np.int64)]))
     if len(found) > _WORTH * len(table.weight):
         return None

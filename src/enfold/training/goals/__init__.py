@@ -7,11 +7,12 @@ from collections.abc import Mapping
 
 from enfold.errors import TaskError
 from enfold.training.goals.answers import QuestionAnswering
-from enfold.training.goals.base import Goal, Judged, Meter, Reading
+from enfold.training.goals.base import Goal, Judged, Meter
 from enfold.training.goals.choices import MultipleChoice
 from enfold.training.goals.classification import Classification, MultiLabel, Regression
 from enfold.training.goals.embeddings import Embeddings
 from enfold.training.goals.language import CausalLM, MaskedLM
+from enfold.training.goals.texts import Reading
 from enfold.training.goals.tokens import TokenClassification
 from enfold.training.goals.writing import Seq2Seq, SpanCorruption
 

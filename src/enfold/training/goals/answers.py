@@ -58,16 +58,7 @@ class QuestionAnswering(Goal):
     def encode(self, table: Table, reading: Reading) -> Examples:
         questions, contexts = checked_text(table, "question"), checked_text(table, "context")
         answers = _answers(table, contexts)
-        limit = reading.max_length
-
-        def overlap(whole: Encoded) -> int:
-            around = sum(side != 1 for side in whole.sequence_ids)
-            return min(limit // 4, (limit - around) // 2)
-
-        lengths = [len(each) for each in reading.tokenizer.encode_many(questions)]
-        extra = len(reading.tokenizer.encode_many([""], [""])[0]) - len(reading.tokenizer.encode_many([""])[0])
-        check_rows(table, lambda row, _: _crowded(lengths[row] + extra, limit))
-        windows = encoded_ids(reading, questions, contexts, table, strategy="only_second", overlap=overlap)
+        windows = encoded_ids(reading, questions, contexts, table, strategy="only_second")
         flat = [(row, window) for row, found in enumerate(windows) for window in found]
         return Examples(
             ids=Ragged.of([window.ids for _, window in flat]),
@@ -124,13 +115,6 @@ class QuestionAnswering(Goal):
         for row, record in zip(table.rows, said, strict=True):
             metric.update([record["answer"]], [_gold_texts(row["answers"]) or [""]])
         return metric.result()
-
-
-def _crowded(around: int, limit: int) -> str | None:
-    """What is wrong with a question that takes so many tokens of a window."""
-    if around + 2 <= limit:
-        return None
-    return f"the question takes {around} of {limit} tokens and leaves no room for its context: shorten it, or raise max_length"
 
 
 def _gold_texts(given: Any) -> list[str]:

@@ -36,7 +36,7 @@ class MultipleChoice(Goal):
     metric = "accuracy"
 
     def __init__(self, count: int, smoothing: float = 0.0) -> None:
-        super().__init__(smoothing=smoothing)
+        super().__init__(tuple(map(str, range(count))), smoothing=smoothing)
         self.count = count
 
     @classmethod
@@ -59,7 +59,7 @@ class MultipleChoice(Goal):
         return fields["logits"].reshape(-1, self.count)
 
     def meter(self) -> Meter:
-        metric = metrics.Classification([str(index) for index in range(self.count)])
+        metric = metrics.Classification(self.labels)
         return Measured(metric, lambda logits, batch: (logits.softmax(-1), batch.targets), ("accuracy",))
 
     def _right(self, table: Table) -> list[int]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tokenizers import normalizers
 from torch import Tensor
 from torch.nn import functional
 
-from enfold.checkpoint.modules import PoolingMode, read_modules
+from enfold.checkpoint.modules import Dense, Modules, Pooling, PoolingMode, read_modules
 from enfold.config import Config
 from enfold.errors import InputError
 from enfold.heads import HeadKind
@@ -19,7 +21,8 @@ from enfold.model import PreTrainedModel
 from enfold.training import metrics
 from enfold.training.data import Table, numbers
 from enfold.training.examples import Batch, Examples, Ragged, packed_batch
-from enfold.training.goals.base import Goal, Meter, Reading, checked_text, encoded_ids, ragged_types
+from enfold.training.goals.base import Goal, Measured, Meter
+from enfold.training.goals.texts import Reading, checked_text, one_window, ragged_types
 from enfold.training.settings import Settings
 
 __all__ = ["Embeddings", "pooled"]
@@ -27,6 +30,7 @@ __all__ = ["Embeddings", "pooled"]
 _SCALE = 20.0
 """What cosines are multiplied by before a softmax, as all-MiniLM-L6-v2 was trained with."""
 _MARGIN = 0.5
+_POOLINGS: tuple[PoolingMode, ...] = ("mean", "cls")
 
 Kind = Literal["pairs", "triplets", "scores"]
 
@@ -58,16 +62,35 @@ class Embeddings(Goal):
     def __init__(
         self, kind: Kind, *, pooling: PoolingMode | None = None, dims: tuple[int, ...] = (), triplet: bool = False
     ) -> None:
+        super().__init__()
+        if triplet and kind != "triplets":
+            raise InputError(f"triplet=True learns from an anchor, a positive and a negative, and the rows are {kind}")
+        if pooling not in (None, *_POOLINGS):
+            raise InputError(f"pooling is {pooling!r}, expected {' or '.join(map(repr, _POOLINGS))}")
         self.kind, self.dims, self.triplet = kind, dims, triplet
-        self.pooling: PoolingMode = pooling or "mean"
-        self._pools_as_folder = pooling is None
+        self.modules = Modules() if pooling is None else Modules(Pooling((pooling,)))
+        self._as_folder = pooling is None
+
+    @property
+    def pooling(self) -> PoolingMode:
+        """How a text's tokens become its vector."""
+        return self.modules.pooling.modes[0]
 
     def adopt(self, model: PreTrainedModel) -> None:
-        if self._pools_as_folder and model.source is not None:
-            modes = read_modules(model.source).pooling.modes
-            if modes not in (("mean",), ("cls",)):
-                raise InputError(f"training pools by 'mean' or 'cls', and {model.source} by {' and '.join(modes)}")
-            self.pooling = modes[0]
+        if model.source is not None:
+            found = read_modules(model.source)
+            self.modules = found if self._as_folder else replace(found, pooling=self.modules.pooling)
+        modes = self.modules.pooling.modes
+        if len(modes) != 1 or modes[0] not in _POOLINGS or any(isinstance(each, Dense) for each in self.modules.after):
+            layers = " and a dense layer" if any(isinstance(each, Dense) for each in self.modules.after) else ""
+            raise InputError(
+                f"training pools by {' or '.join(_POOLINGS)} and has no layer after it; {model.source} pools by "
+                f"{' and '.join(modes)}{layers}"
+            )
+        width = model.arch.hidden_size
+        wrong = [dim for dim in self.dims if isinstance(dim, bool) or not isinstance(dim, int) or not 1 <= dim <= width]
+        if wrong:
+            raise InputError(f"dims has {wrong}, expected whole numbers from 1 to {width}, the model's width")
 
     @property
     def whole(self) -> bool:  # type: ignore[override]
@@ -85,7 +108,10 @@ class Embeddings(Goal):
         texts = [checked_text(table, column) for column in columns]
         count = len(columns)
         flat = [each[index] for index in range(len(table)) for each in texts]
-        windows = [each[0] for each in encoded_ids(reading, flat, None, table)]
+        if self.modules.do_lower_case:
+            flat = [normalizers.Lowercase().normalize_str(text) for text in flat]
+        limit = min(reading.max_length, self.modules.max_seq_length or reading.max_length)
+        windows = one_window(replace(reading, max_length=limit), flat, None, table)
         targets: NDArray[Any] = np.arange(len(table))
         if self.kind == "scores":
             targets = np.asarray(numbers(table, "score"), np.float32)
@@ -104,7 +130,7 @@ class Embeddings(Goal):
         if self.kind != "scores":
             targets = torch.arange(len(chosen))
         return Batch(
-            packed=packed_batch(reading.arch, examples, chosen),
+            packed=packed_batch(reading.source_arch, examples, chosen),
             targets=targets,
             owners=torch.arange(len(chosen)),
             rows=examples.rows[chosen],
@@ -123,7 +149,7 @@ class Embeddings(Goal):
         each = [
             self._losses(functional.normalize(logits[..., :width], dim=-1), batch) for width in dict.fromkeys(widths)
         ]
-        return torch.stack(each).mean(0)
+        return torch.stack(each).sum(0)
 
     def _losses(self, vectors: Tensor, batch: Batch) -> Tensor:
         anchors, positives = vectors[:, 0], vectors[:, 1]
@@ -138,7 +164,20 @@ class Embeddings(Goal):
         return functional.cross_entropy(anchors @ others.T * _SCALE, batch.targets, reduction="none")
 
     def meter(self) -> Meter:
-        return _Pairs() if self.kind == "scores" else _Found()
+        if self.kind == "scores":
+            return Measured(metrics.Regression(), _cosines, ("pearson", "spearman"))
+        return Measured(metrics.InBatch(), _likenesses)
+
+
+def _cosines(vectors: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """(B,) of each example's two texts, and what they should be."""
+    return functional.cosine_similarity(vectors[:, 0], vectors[:, 1]), batch.targets
+
+
+def _likenesses(vectors: Tensor, batch: Batch) -> tuple[Tensor]:
+    """(B, B): each anchor with the positives of all examples of a batch."""
+    normal = functional.normalize(vectors, dim=-1)
+    return (normal[:, 0] @ normal[:, 1].T,)
 
 
 def pooled(hidden: Tensor, batch: Batch, mode: PoolingMode) -> Tensor:
@@ -149,34 +188,5 @@ def pooled(hidden: Tensor, batch: Batch, mode: PoolingMode) -> Tensor:
     lengths = starts.diff()
     owners = torch.repeat_interleave(torch.arange(len(lengths), device=hidden.device), lengths)
     sums = hidden.new_zeros(len(lengths), hidden.shape[-1]).index_add(0, owners, hidden)
-    if mode == "mean":
-        mean: Tensor = sums / lengths[:, None]
-        return mean
-    raise InputError(f"pooling is {mode!r}, expected 'mean' or 'cls'")
-
-
-class _Pairs:
-    def __init__(self) -> None:
-        self.metric = metrics.Regression()
-
-    def update(self, logits: Tensor, batch: Batch) -> None:
-        cosines = functional.cosine_similarity(logits[:, 0], logits[:, 1])
-        self.metric.update(cosines.cpu().numpy(), batch.targets.cpu().numpy())
-
-    def result(self) -> dict[str, float]:
-        found = self.metric.result()
-        return {name: found[name] for name in ("pearson", "spearman")}
-
-
-class _Found:
-    """How often an anchor's own positive is the nearest in a batch of an evaluation."""
-
-    def __init__(self) -> None:
-        self.metric = metrics.InBatch()
-
-    def update(self, logits: Tensor, batch: Batch) -> None:
-        vectors = functional.normalize(logits, dim=-1)
-        self.metric.update((vectors[:, 0] @ vectors[:, 1].T).cpu().numpy())
-
-    def result(self) -> dict[str, float]:
-        return self.metric.result()
+    mean: Tensor = sums / lengths[:, None]
+    return mean

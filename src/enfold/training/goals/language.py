@@ -14,10 +14,13 @@ from enfold.config import Config
 from enfold.errors import InputError
 from enfold.heads import HeadKind
 from enfold.packing import pack
+from enfold.tokenization import Encoded
 from enfold.training import metrics
 from enfold.training.data import Table
+from enfold.training.data.problems import beginning
 from enfold.training.examples import Batch, Examples, Ragged, as_tensors
-from enfold.training.goals.base import IGNORED, Goal, Meter, Reading, class_losses
+from enfold.training.goals.base import IGNORED, Goal, Meter, class_losses
+from enfold.training.goals.texts import CJK, Reading, check_rows
 from enfold.training.settings import Long, Settings
 
 __all__ = ["CausalLM", "LanguageMeter", "MaskedLM", "blocks"]
@@ -28,15 +31,9 @@ class _Language(Goal):
     default_long: ClassVar[Long] = "window"
     repeats: ClassVar[bool] = False
 
-    def __init__(self, smoothing: float = 0.0) -> None:
-        self._smoothing = smoothing
-
     @classmethod
     def of(cls, table: Table, settings: Settings, config: Config | None) -> Any:
-        return cls(settings.label_smoothing)
-
-    def losses(self, logits: Tensor, batch: Batch) -> Tensor:
-        return class_losses(logits, batch.targets, None, self._smoothing)
+        return cls(smoothing=settings.label_smoothing)
 
     def meter(self) -> Meter:
         return LanguageMeter()
@@ -46,15 +43,15 @@ class MaskedLM(_Language):
     """Words hidden from a text, to be found from what is around them (BERT, https://arxiv.org/abs/1810.04805).
 
     Of 15 % of the words, chosen anew each time, all pieces are learnt (whole-word masking): 80 % become the mask, 10 %
-    another token, 10 % stay. Chinese characters are words of one character, as BERT's tokenizer has them. The head is
-    computed where something is learnt, and nowhere else.
+    another token, 10 % stay. Chinese characters begin a word each, whatever the tokenizer. The head is computed where
+    something is learnt, and nowhere else.
     """
 
     name = "masked-lm"
     head: ClassVar[HeadKind] = "masked-lm"
 
     def __init__(self, smoothing: float = 0.0, share: float = 0.15, whole_words: bool = True) -> None:
-        super().__init__(smoothing)
+        super().__init__(smoothing=smoothing)
         self.share, self.whole_words = share, whole_words
 
     def encode(self, table: Table, reading: Reading) -> Examples:
@@ -97,7 +94,7 @@ class MaskedLM(_Language):
         mask = reading.tokenizer.mask_token_id
         assert mask is not None
         changed = np.where(hidden & (chance < 0.8), np.int32(mask), ids)
-        others = draw.integers(0, reading.arch.vocab_size, len(ids), dtype=np.int32)
+        others = draw.integers(0, len(reading.tokenizer), len(ids), dtype=np.int32)
         return np.where(hidden & (chance >= 0.9), others, changed), labels
 
 
@@ -130,53 +127,91 @@ def blocks(table: Table, reading: Reading, *, words: bool) -> Examples:
     """A table's texts joined and cut into blocks as long as the model reads.
 
     Texts are joined in their order with a token between them, so that short ones fill blocks too and none is cut
-    short; the block at the end is as long as it is. ``targets`` are the word that each token is of, -1 for special
-    tokens and where ``words`` is not wanted.
+    short; the block at the end is as long as it is. Blank texts are left out. ``targets`` are the word that each token
+    is of, -1 for special tokens and where ``words`` is not wanted; a block's row is the one that it begins in.
 
     Raises:
-        InputError: there is no text.
+        InputError: values that are no text, or nothing to learn from.
     """
-    tokenizer = reading.tokenizer
-    texts = [text for text in table.column("text") if isinstance(text, str) and text.strip()]
-    if not texts:
-        raise InputError(f"{table.name} has no text")
-    opening, closing = _around(reading)
-    separator = closing or opening
-    encoded = tokenizer.encode_many(texts, add_special_tokens=False)
-    flat: list[NDArray[np.int32]] = []
-    numbers: list[NDArray[np.int32]] = []
-    before = 0
-    for each in encoded:
-        flat += [each.ids, np.array(separator, np.int32)]
-        if words:
-            own = np.fromiter((-1 if word is None else word for word in each.word_ids), np.int32, len(each))
-            numbers += [np.where(own >= 0, own + before, -1).astype(np.int32), np.full(len(separator), -1, np.int32)]
-            before += int(own.max(initial=-1)) + 1
-    ids = np.concatenate(flat)[: -len(separator) or None]
-    owned = np.concatenate(numbers)[: -len(separator) or None] if words else np.full(len(ids), -1, np.int32)
+    _check_texts(table, reading)
+    texts = table.column("text")
+    chosen = [index for index, text in enumerate(texts) if text.strip()]
+    encoded = reading.tokenizer.encode_many([texts[index] for index in chosen], add_special_tokens=False)
+    opening, closing, separator = _around(reading)
+    ids = _joined([each.ids for each in encoded], separator)
+    owners = np.full(len(ids), -1, np.int32)
+    if words:
+        special = np.array(reading.tokenizer.all_special_ids, np.int32)  # written in a text, or [UNK]
+        numbers = [np.where(np.isin(each.ids, special), -1, _numbers(each)) for each in encoded]
+        firsts = np.cumsum([0, *(int(each.max(initial=-1)) + 1 for each in numbers)])
+        own = [np.where(each >= 0, each + first, -1) for each, first in zip(numbers, firsts.tolist(), strict=False)]
+        owners = _joined(own, np.full(len(separator), -1))
+    places = np.cumsum([0, *(len(each) + len(separator) for each in encoded)])
     room = reading.max_length - len(opening) - len(closing)
-    begins = range(0, len(ids), room)
-    around = [np.array(opening, np.int32), np.array(closing, np.int32)]
-    nothing = [np.full(len(part), -1, np.int32) for part in around]
-    pieces = [np.concatenate([around[0], ids[begin : begin + room], around[1]]) for begin in begins]
-    owners = [np.concatenate([nothing[0], owned[begin : begin + room], nothing[1]]) for begin in begins]
-    kept = [index for index, piece in enumerate(pieces) if len(piece) > len(opening) + len(closing) + 1] or [0]
+    begins = np.arange(0, len(ids), room)
+    ends = np.minimum(begins + room, len(ids))
+    if not words and len(begins) > 1 and ends[-1] - begins[-1] == 1:  # one token alone has none to be learnt from
+        begins[-1] -= 1
+        ends[-2] -= 1
+    spans = list(zip(begins.tolist(), ends.tolist(), strict=True))
+    useful = [bool((owners[begin:end] >= 0).any()) if words else end - begin > 1 for begin, end in spans]
+    if not any(useful):
+        raise InputError(f"{table.name} has too little text to learn from")
+    kept = [span for span, enough in zip(spans, useful, strict=True) if enough]
+    nothing = [np.full(len(part), -1) for part in (opening, closing)]
     return Examples(
-        ids=Ragged.of([pieces[index] for index in kept]),
+        ids=Ragged.of([np.concatenate([opening, ids[begin:end], closing]) for begin, end in kept]),
         types=None,
-        targets=Ragged.of([owners[index] for index in kept], np.int32),
-        rows=np.array(kept, np.int64),
+        targets=Ragged.of([np.concatenate([nothing[0], owners[begin:end], nothing[1]]) for begin, end in kept]),
+        rows=np.array(chosen, np.int64)[np.searchsorted(places, [begin for begin, _ in kept], side="right") - 1],
     )
 
 
-def _around(reading: Reading) -> tuple[list[int], list[int]]:
-    """The special tokens that begin and end a text: [CLS] and [SEP], or <|endoftext|> where there is but that."""
+def _check_texts(table: Table, reading: Reading) -> None:
+    if reading.long != "window":
+        raise InputError(
+            f"long={reading.long!r}, and language models learn from texts as a whole, in blocks: leave long away"
+        )
+    texts = table.column("text")
+    check_rows(
+        table, lambda row, _: None if isinstance(texts[row], str) else f"{beginning(texts[row])} where a text should be"
+    )
+    if not any(text.strip() for text in texts):
+        raise InputError(f"{table.name} has no text: all of its {len(table)} rows are blank")
+
+
+def _joined(parts: list[NDArray[Any]], separator: NDArray[Any]) -> NDArray[np.int32]:
+    """Arrays one after another, with a separator between them."""
+    flat = [each for part in parts for each in (separator, part)][1:]
+    return np.concatenate(flat).astype(np.int32, copy=False)
+
+
+def _numbers(encoded: Encoded) -> NDArray[np.int32]:
+    """(T,) the number of each token's word, -1 where it is of none; a Chinese character begins a word of its own."""
+    text = encoded.item if isinstance(encoded.item, str) else ""
+    found = np.full(len(encoded), -1, np.int32)
+    number, before, at = -1, None, -1
+    for place, (word, (begin, _)) in enumerate(zip(encoded.word_ids, encoded.offsets.tolist(), strict=True)):
+        if word is None:
+            before = None
+            continue
+        apart = begin != at and CJK.match(text, begin) is not None  # not the bytes of one character
+        after = begin != at and place > 0 and CJK.match(text, max(0, at)) is not None
+        if word != before or apart or after:
+            number += 1
+        found[place] = number
+        before, at = word, begin
+    return found
+
+
+def _around(reading: Reading) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+    """The special tokens that begin and end a text ([CLS] and [SEP]), and what stands between two texts."""
     tokenizer = reading.tokenizer
-    empty = tokenizer.encode_many([""])[0].ids.tolist()
-    if empty:
-        return empty[:1] if len(empty) > 1 else [], empty[-1:]
-    end = tokenizer.eos_token_id
-    return ([], []) if end is None else ([], [end])
+    (letter,) = tokenizer.encode_many(["a"])
+    own = np.flatnonzero(~letter.special_mask)
+    opening, closing = letter.ids[: own[0]], letter.ids[own[-1] + 1 :]
+    end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    return opening, closing, closing if len(closing) else np.array(end or opening, np.int32)
 
 
 def _each(words: NDArray[np.int32]) -> NDArray[np.int32]:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from enfold.arch import Architecture
 from enfold.errors import InputError, TextTooLongError
 from enfold.tokenization import Encoded, Tokenizer
-from enfold.tokenization.encoded import Strategy
 from enfold.training.data import Table
 from enfold.training.data.problems import Problems, beginning
 from enfold.training.data.table import Row
@@ -24,8 +23,11 @@ __all__ = ["CJK", "Reading", "check_rows", "checked_text", "encoded_ids", "examp
 
 logger = logging.getLogger("enfold")
 
-CJK = re.compile(r"[\u3000-\u303f\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]")
-"""Characters between which no spaces are written."""
+CJK = re.compile(
+    r"[\u3000-\u303f\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40"
+    r"\uff5b-\uff65\U00020000-\U0003ffff]"
+)
+"""Characters between which no spaces are written; full-width letters and digits make words, and are not among them."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,7 @@ def encoded_ids(
     pairs: Sequence[str] | None,
     table: Table,
     *,
-    strategy: Strategy | None = None,
-    overlap: Callable[[Encoded], int] = lambda encoded: 0,
+    strategy: Literal["only_first", "longest_first", "only_second"] | None = None,
 ) -> list[list[Encoded]]:
     """The windows of each text or pair, one where it fits, as the reading's ``long`` says.
 
@@ -59,10 +60,11 @@ def encoded_ids(
         texts: as many for each row of the table, one after another.
         pairs: their second texts, or None.
         table: where they stand.
-        strategy: which text of a pair is cut; None: the longer one.
-        overlap: tokens that neighbouring windows of a text share.
+        strategy: which text of a pair is cut; None: the longer one. ``"only_second"`` cuts contexts of questions, into
+            windows that share a quarter, as the task reads them; windows of others share nothing.
 
     Raises:
+        InputError: questions that leave no room for a context.
         TextTooLongError: a text over the limit, where that is to be an error.
     """
     encoded = reading.tokenizer.encode_many(texts, pairs)
@@ -80,8 +82,12 @@ def encoded_ids(
         )
     if strategy is None:
         strategy = "only_first" if pairs is None else "longest_first"
+    around = {index: sum(side != 1 for side in encoded[index].sequence_ids) for index in over}
+    asks = strategy == "only_second"
+    if asks:
+        _check_room(around, limit, table)
     for index in over:
-        shared = 0 if reading.long == "truncate" else overlap(encoded[index])
+        shared = min(limit // 4, (limit - around[index]) // 2) if asks and reading.long == "window" else 0
         found = reading.tokenizer.windows(encoded[index], max_length=limit, stride=shared, strategy=strategy)
         windows[index] = found[:1] if reading.long == "truncate" else found
     if reading.long == "truncate":
@@ -89,6 +95,17 @@ def encoded_ids(
         message = "%s: %d of %d texts were cut at %d tokens; %d tokens are not read"
         logger.warning(message, table.name, len(over), len(encoded), limit, lost)
     return windows
+
+
+def _check_room(around: Mapping[int, int], limit: int, table: Table) -> None:
+    problems = Problems()
+    for index, count in around.items():
+        if count + 2 > limit:
+            problems.add(f"{table.place(index)}: {count} tokens")
+    problems.check(
+        f"{problems.count} questions of {table.name} leave no room for their contexts in {limit} tokens",
+        "Shorten them, or raise max_length",
+    )
 
 
 def one_window(reading: Reading, texts: Sequence[str], pairs: Sequence[str] | None, table: Table) -> list[Encoded]:
@@ -153,7 +170,9 @@ def checked_text(table: Table, column: str) -> list[str]:
 
     def problem(index: int, row: Row) -> str | None:
         value = row[column]
-        return None if isinstance(value, str) and value.strip() else f"{column!r} is {beginning(value)}, expected a text"
+        return (
+            None if isinstance(value, str) and value.strip() else f"{column!r} is {beginning(value)}, expected a text"
+        )
 
     check_rows(table, problem)
     return table.column(column)

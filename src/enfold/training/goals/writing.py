@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from enfold.config import Config
-from enfold.errors import InputError
+from enfold.errors import InputError, TextTooLongError
 from enfold.heads import HeadKind
 from enfold.model import PreTrainedModel
 from enfold.packing import pack
 from enfold.training import metrics
 from enfold.training.data import Table
 from enfold.training.examples import Batch, Examples, Ragged, as_tensors
-from enfold.training.goals.base import Goal, Meter, Reading, checked_text, class_losses, encoded_ids
+from enfold.training.goals.base import Goal, Meter
 from enfold.training.goals.language import LanguageMeter, blocks
+from enfold.training.goals.texts import Reading, checked_text, one_window
 from enfold.training.settings import Long, Settings
 
 __all__ = ["Seq2Seq", "SpanCorruption"]
 
-_WRITTEN = 128
-"""Tokens that an evaluation lets the model write."""
+logger = logging.getLogger("enfold")
+
+_SENTINELS = 100
+"""That T5 has: one for each span, and one after the last."""
 
 
 class Seq2Seq(Goal):
@@ -42,9 +45,11 @@ class Seq2Seq(Goal):
     }
     rate = 1e-4
     together = ("source",)
+    written_tokens: ClassVar[int] = 128
+    """That an evaluation lets the model write, of a text."""
 
     def __init__(self, smoothing: float = 0.0) -> None:
-        self._smoothing = smoothing
+        super().__init__(smoothing=smoothing)
         self.start: int | None = None
 
     @classmethod
@@ -52,19 +57,27 @@ class Seq2Seq(Goal):
         return cls(settings.label_smoothing)
 
     def adopt(self, model: PreTrainedModel) -> None:
-        if model.head.starts_with == "configured":
-            self.start = model.config.get("decoder_start_token_id", model.config.get("pad_token_id"))
+        wraps = model.head.starts_with == "last"
+        start = model.config.get("decoder_start_token_id", model.config.get("pad_token_id"))
+        self.start = None if wraps else start
+        if not wraps and start is None:
+            raise InputError("the configuration has no decoder_start_token_id, which is what a decoder reads first")
 
     def encode(self, table: Table, reading: Reading) -> Examples:
         sources, targets = checked_text(table, "source"), checked_text(table, "target")
-        windows = encoded_ids(reading, sources, None, table)
-        written = reading.tokenizer(text_target=targets, truncation=True, max_length=reading.max_length)["input_ids"]
+        read = one_window(reading, sources, None, table)
+        written = reading.tokenizer(text_target=targets)["input_ids"]
         return Examples(
-            ids=Ragged.of([each[0].ids for each in windows]),
+            ids=Ragged.of([each.ids for each in read]),
             types=None,
-            targets=Ragged.of([np.array(ids, np.int64) for ids in written], np.int64),
+            targets=Ragged.of([np.array(ids, np.int64) for ids in _cut(written, reading, table)], np.int64),
             rows=np.arange(len(sources)),
         )
+
+    def ids(self, examples: Examples) -> NDArray[Any]:
+        assert isinstance(examples.targets, Ragged)
+        start = [] if self.start is None else [self.start]
+        return np.concatenate([examples.ids.flat, examples.targets.flat, start])
 
     def batch(
         self, reading: Reading, examples: Examples, chosen: NDArray[np.int64], draw: np.random.Generator
@@ -93,20 +106,46 @@ class Seq2Seq(Goal):
             source=as_tensors(pack(reading.source_arch, sources)),
         )
 
-    def losses(self, logits: Tensor, batch: Batch) -> Tensor:
-        return class_losses(logits, batch.targets, None, self._smoothing)
-
     def meter(self) -> Meter:
         return LanguageMeter()
 
     def examine(self, model: PreTrainedModel, reading: Reading, table: Table) -> dict[str, float]:
-        sources, targets = checked_text(table, "source"), checked_text(table, "target")
-        metric = metrics.Generation()
-        prompts = [reading.tokenizer(source, truncation=True, max_length=reading.max_length) for source in sources]
-        written = model.generate_many([prompt["input_ids"] for prompt in prompts], max_new_tokens=_WRITTEN)
-        for ids, target in zip(written, targets, strict=True):
-            metric.update([reading.tokenizer.decode(ids, skip_special_tokens=True)], [target])
+        tokenizer, metric = reading.tokenizer, metrics.Generation()
+
+        def prompts() -> Iterator[list[int]]:
+            for source in table.column("source"):
+                yield tokenizer(source, truncation=True, max_length=reading.max_length)["input_ids"]
+
+        targets = table.column("target")
+        longest = min(self.written_tokens, model.arch.max_length - 1)
+        written = model.generate_many(prompts(), tokenizer=tokenizer, max_new_tokens=longest, num_beams=1)
+        for index, (result, *_) in written:
+            metric.update([tokenizer.decode(result.tokens, skip_special_tokens=True)], [targets[index]])
         return metric.result()
+
+
+def _cut(written: Sequence[list[int]], reading: Reading, table: Table) -> list[list[int]]:
+    """Targets that are over the limit, cut and counted, with the special tokens that end them, or refused.
+
+    Raises:
+        TextTooLongError: as for what is read.
+    """
+    limit = reading.max_length
+    over = [index for index, ids in enumerate(written) if len(ids) > limit]
+    if not over:
+        return list(written)
+    if reading.long == "error":
+        raise TextTooLongError(
+            f"{len(over)} of {len(written)} targets are over the limit of {limit} tokens, the first at "
+            f"{table.place(over[0])} ({len(written[over[0]])} tokens): long='truncate' cuts them"
+        )
+    lost = sum(len(written[index]) - limit for index in over)
+    message = "%s: %d of %d targets were cut at %d tokens; %d tokens are not learnt"
+    logger.warning(message, table.name, len(over), len(written), limit, lost)
+    targets = [table.column("target")[index] for index in over]
+    shorter = reading.tokenizer(text_target=targets, truncation=True, max_length=limit)["input_ids"]
+    cut = dict(zip(over, shorter, strict=True))
+    return [cut.get(index, ids) for index, ids in enumerate(written)]
 
 
 class SpanCorruption(Seq2Seq):
@@ -128,6 +167,9 @@ class SpanCorruption(Seq2Seq):
             raise InputError("span corruption needs a tokenizer with sentinels <extra_id_0>, <extra_id_1> …, as T5 has")
         return blocks(table, reading, words=False)
 
+    def ids(self, examples: Examples) -> NDArray[Any]:
+        return examples.ids.flat
+
     def batch(
         self, reading: Reading, examples: Examples, chosen: NDArray[np.int64], draw: np.random.Generator
     ) -> Batch:
@@ -148,13 +190,13 @@ class SpanCorruption(Seq2Seq):
         return self.written(reading, sources, targets, examples, chosen)
 
     def examine(self, model: PreTrainedModel, reading: Reading, table: Table) -> dict[str, float]:
-        return {}
+        return {}  # nobody asks for gaps that chance made
 
 
 def _spans(length: int, share: float, mean: float, draw: np.random.Generator) -> tuple[list[int], list[int]]:
     """Where spans begin and end: ``share`` of the tokens, never two side by side, never the first token."""
     hidden = max(1, min(length - 1, round(length * share)))
-    count = max(1, min(round(hidden / mean), hidden, length - hidden, 100))
+    count = max(1, min(round(hidden / mean), hidden, length - hidden, _SENTINELS - 1))
     sizes, gaps = _parted(hidden, count, draw), _parted(length - hidden, count, draw)
     starts, ends, place = [], [], 0
     for size, gap in zip(sizes, gaps, strict=True):
