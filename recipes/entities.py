@@ -14,7 +14,7 @@ from pathlib import Path
 
 import enfold
 from common import BASE, arguments
-from enfold.training.settings import Settings
+from enfold.training import Settings
 
 
 def files(folder: Path | None) -> tuple[Path, Path]:

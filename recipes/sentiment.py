@@ -17,7 +17,7 @@ from typing import Any
 
 import enfold
 from common import BASE, apart, arguments, from_pypi, lines, unpack
-from enfold.training.settings import Settings
+from enfold.training import Settings
 
 NAMES = ("movieReviewSnippets", "amazonReviewSnippets", "nytEditorialSnippets", "tweets")
 SHA256 = "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"

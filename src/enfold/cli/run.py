@@ -70,7 +70,7 @@ def command(
     if task is None:
         _print_tasks(as_json)
         return
-    name, entry = find(task)
+    name, entry = find(task, named=model is not None)
     if name in COMMANDS:
         raise click.UsageError(f"{name} has a command of its own: enfold {name} --help")
     if model is None and entry.default is None:
@@ -125,7 +125,7 @@ def _print_tasks(as_json: bool) -> None:
         {
             "task": " = ".join([name, *names[name]]),
             "gives": entry.summary,
-            "default model": entry.default or "none: name one",
+            "default model": entry.default or (f"that of {entry.stand_in}" if entry.stand_in else "none: name one"),
         }
         for name, entry in TASKS.items()
     )

@@ -75,7 +75,7 @@ def pipeline(
         UntrainedHeadError: the model has no trained head for the task.
         SourceError, ConfigError, CheckpointError, TokenizerError: the model can't be loaded.
     """
-    name, entry = find(task)
+    name, entry = find(task, named=model is not None)
     task_class = entry.load()
     check_call_options(task_class, call_options)
     where: dict[str, Any] = {

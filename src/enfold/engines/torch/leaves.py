@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from enfold import leaves as kinds
 from enfold.arch import Activation
+from enfold.engines.torch.dropout import dropout
 from enfold.positions import sinusoidal_table
 
 __all__ = [
@@ -114,7 +115,7 @@ class Leaf(nn.Module):
 
     def dropped(self, hidden: Tensor, rate: float) -> Tensor:
         """``hidden`` with dropout while training."""
-        return functional.dropout(hidden, rate) if rate and self.drops else hidden
+        return dropout(hidden, rate) if rate and self.drops else hidden
 
     @property
     def drops(self) -> bool:
