@@ -23,9 +23,22 @@ if TYPE_CHECKING:
     from enfold.tasks import pipeline
     from enfold.tokenization import IncrementalDecoder, Tokenizer
     from enfold.tokenization.training import train_tokenizer
+    from enfold.training.arguments import TrainingArguments
+    from enfold.training.callbacks import EarlyStoppingCallback, TrainerCallback
+    from enfold.training.collators import (
+        DataCollatorForLanguageModeling,
+        DataCollatorForMultipleChoice,
+        DataCollatorForSeq2Seq,
+        DataCollatorForTokenClassification,
+        DataCollatorWithPadding,
+        DefaultDataCollator,
+        default_data_collator,
+    )
     from enfold.training.fit import fit
     from enfold.training.objective import Teacher
+    from enfold.training.predictions import EvalPrediction
     from enfold.training.settings import Settings
+    from enfold.training.trainer import Trainer
 
 __version__ = "0.1.0"
 
@@ -33,7 +46,15 @@ __all__ = [
     "IA3",
     "AsyncTextIteratorStreamer",
     "Config",
+    "DataCollatorForLanguageModeling",
+    "DataCollatorForMultipleChoice",
+    "DataCollatorForSeq2Seq",
+    "DataCollatorForTokenClassification",
+    "DataCollatorWithPadding",
+    "DefaultDataCollator",
+    "EarlyStoppingCallback",
     "EnfoldError",
+    "EvalPrediction",
     "GenerationConfig",
     "IncrementalDecoder",
     "LoRA",
@@ -42,7 +63,11 @@ __all__ = [
     "TextIteratorStreamer",
     "TextStreamer",
     "Tokenizer",
+    "Trainer",
+    "TrainerCallback",
+    "TrainingArguments",
     "add_adapter",
+    "default_data_collator",
     "fit",
     "load_adapter",
     "merge_adapter",
@@ -52,11 +77,19 @@ __all__ = [
 ]
 
 _HOMES = {
+    "IA3": "enfold.adapters",
     "AsyncTextIteratorStreamer": "enfold.generation.streamers",
     "Config": "enfold.config",
+    "DataCollatorForLanguageModeling": "enfold.training.collators",
+    "DataCollatorForMultipleChoice": "enfold.training.collators",
+    "DataCollatorForSeq2Seq": "enfold.training.collators",
+    "DataCollatorForTokenClassification": "enfold.training.collators",
+    "DataCollatorWithPadding": "enfold.training.collators",
+    "DefaultDataCollator": "enfold.training.collators",
+    "EarlyStoppingCallback": "enfold.training.callbacks",
     "EnfoldError": "enfold.errors",
+    "EvalPrediction": "enfold.training.predictions",
     "GenerationConfig": "enfold.generation.config",
-    "IA3": "enfold.adapters",
     "IncrementalDecoder": "enfold.tokenization",
     "LoRA": "enfold.adapters",
     "Settings": "enfold.training.settings",
@@ -64,7 +97,11 @@ _HOMES = {
     "TextIteratorStreamer": "enfold.generation.streamers",
     "TextStreamer": "enfold.generation.streamers",
     "Tokenizer": "enfold.tokenization",
+    "Trainer": "enfold.training.trainer",
+    "TrainerCallback": "enfold.training.callbacks",
+    "TrainingArguments": "enfold.training.arguments",
     "add_adapter": "enfold.adapters",
+    "default_data_collator": "enfold.training.collators",
     "fit": "enfold.training.fit",
     "load_adapter": "enfold.adapters",
     "merge_adapter": "enfold.adapters",

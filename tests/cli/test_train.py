@@ -16,6 +16,7 @@ from enfold.training.settings import Settings
 from tests.cli.conftest import Invoke
 from tests.training.support import apt, reviews, tiny
 
+SIZES = "hidden_size=24,num_hidden_layers=1,num_attention_heads=2"
 QUICK = ("--max-steps", "80", "--batch-size", "16", "--learning-rate", "0.004", "--dropout", "0")
 
 
@@ -79,7 +80,9 @@ def test_entities_of_a_conll_file(tmp_path: Path, invoke: Invoke) -> None:
     sentence = "Ada B-person\nlives O\nin O\nLondon B-place\n. O\n\na O\ngood O\nfilm O\n. O\n\n"
     data, out = tmp_path / "rows.conll", tmp_path / "out"
     data.write_text(sentence * 20)
-    result = invoke("train", "ner", "--data", str(data), "--base", apt(tmp_path), "--out", str(out), "--evaluation", "0", *QUICK)
+    result = invoke(
+        "train", "ner", "--data", str(data), "--base", apt(tmp_path), "--out", str(out), "--evaluation", "0", *QUICK
+    )
     assert result.exit_code == 0, result.stderr
     found = enfold.pipeline("ner", str(out), engine="cpu")("Ada lives in London .", aggregation_strategy="simple")
     assert [(one["entity_group"], one["word"]) for one in found] == [("person", "ada"), ("place", "london")]
@@ -88,13 +91,9 @@ def test_entities_of_a_conll_file(tmp_path: Path, invoke: Invoke) -> None:
 @pytest.mark.parametrize(
     ("task", "architecture", "tokenizer"),
     [
-        (
-            "masked-lm",
-            "bert:hidden_size=24,num_hidden_layers=1,num_attention_heads=2,intermediate_size=32",
-            "wordpiece:80",
-        ),
+        ("masked-lm", f"bert:{SIZES},intermediate_size=32", "wordpiece:80"),
         ("causal-lm", "gpt2:n_embd=24,n_layer=1,n_head=2,n_positions=64", "bpe:300"),
-        ("masked-lm", "enfold:hidden_size=24,num_hidden_layers=1,num_attention_heads=2,norm=batch", "unigram:60"),
+        ("masked-lm", f"enfold:{SIZES},norm=batch", "unigram:60"),
     ],
 )
 def test_tokenizer_and_model_from_nothing_in_one_command(
@@ -102,7 +101,18 @@ def test_tokenizer_and_model_from_nothing_in_one_command(
 ) -> None:
     data, out = tmp_path / "texts.txt", tmp_path / "out"
     data.write_text("".join(f"{row['text']}, said ada. 北京的书店\n" for row in reviews(80)), encoding="utf-8")
-    options = ("--architecture", architecture, "--tokenizer", tokenizer, "--max-length", "32", "--max-steps", "24", "--learning-rate", "0.005")
+    options = (
+        "--architecture",
+        architecture,
+        "--tokenizer",
+        tokenizer,
+        "--max-length",
+        "32",
+        "--max-steps",
+        "24",
+        "--learning-rate",
+        "0.005",
+    )
     result = invoke("train", task, "--data", str(data), "--out", str(out), *options, "--log-every", "4")
     assert result.exit_code == 0, result.stderr
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from enfold.auto import load_model
+from enfold.engines.torch.dropout import dropout
 from tests.reference import make_reference
 
 
@@ -48,3 +49,23 @@ def test_distilbert_and_albert_drop_once_a_layer(tmp_path: Path, monkeypatch: py
         reference = make_reference(model_type, "sequence-classification", 0, folder, **settings)
         ours = rates(load_model(folder, "sequence-classification"), reference.inputs, monkeypatch)
         assert ours == rates(reference.model, reference.inputs, monkeypatch), model_type
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.1, 0.5, 0.9])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_as_much_is_dropped_as_asked_for(rate: float, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    ones = torch.ones(1003, 997, dtype=dtype, requires_grad=True)
+    dropped = dropout(ones, rate)
+    count = ones.numel()
+    spread = (rate * (1 - rate) / count) ** 0.5
+    assert abs(float((dropped == 0).float().mean()) - rate) < 5 * spread
+    assert dropped.dtype is dtype and float(dropped.detach().float().mean()) == pytest.approx(1, abs=0.02)
+    assert float(dropped.detach().max()) == pytest.approx(1 / (1 - rate), rel=0.01)
+    dropped.sum().backward()
+    assert ones.grad is not None and torch.equal(ones.grad, dropped.detach())
+    flat = (dropped.detach() == 0).float().view(-1) - rate
+    for apart in (1, 2, 3, 4, 997):  # neighbours come of one random number
+        assert abs(float((flat[apart:] * flat[:-apart]).mean())) < 5 * rate * (1 - rate) / count**0.5
+    torch.manual_seed(0)
+    assert torch.equal(dropout(ones.detach(), rate), dropped.detach())

@@ -148,11 +148,9 @@ class EarlyStoppingCallback(TrainerCallback):
             logger.warning("training may stop early, and load_best_model_at_end is not set: the last model is kept")
 
     def on_evaluate(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Counts evaluations that were no better.
-
-        Raises:
-            InputError: they lack the metric.
-        """
+        """Counts evaluations that were no better; of several datasets those count that have the metric."""
+        if full_name(args.metric_for_best_model) not in kwargs["metrics"]:
+            return
         value = metric_of(kwargs["metrics"], args.metric_for_best_model)
         better = math.inf if state.best_metric is None else value - state.best_metric
         if (better if args.greater_is_better or state.best_metric is None else -better) > self.early_stopping_threshold:
@@ -167,13 +165,18 @@ class EarlyStoppingCallback(TrainerCallback):
         return {"attributes": {"early_stopping_patience_counter": self.early_stopping_patience_counter}}
 
 
+def full_name(name: str) -> str:
+    """A metric's name with ``eval_`` before it."""
+    return name if name.startswith("eval_") else f"eval_{name}"
+
+
 def metric_of(metrics: dict[str, Any], name: str) -> float:
     """A metric by its name, with or without ``eval_`` before it.
 
     Raises:
         InputError: there is none of that name; the names are listed.
     """
-    full = name if name.startswith("eval_") else f"eval_{name}"
+    full = full_name(name)
     if full not in metrics:
         known = ", ".join(key.removeprefix("eval_") for key in metrics if isinstance(metrics[key], int | float))
         raise InputError(f"metric_for_best_model is {name!r}, and the evaluation has {known}")
@@ -226,7 +229,8 @@ class Callbacks:
 
     def states(self) -> dict[str, Any]:
         """What those that have a ``state()`` want to keep, by class name."""
-        return {type(each).__name__: each.state() for each in self.members if callable(getattr(each, "state", None))}
+        known = {type(each).__name__: getattr(each, "state", None) for each in self.members}
+        return {name: state() for name, state in known.items() if callable(state)}
 
     def restore(self, states: dict[str, Any]) -> None:
         """Gives them back what they wanted to keep."""

@@ -159,7 +159,7 @@ def train(run: Run, state: State) -> State:
             began = time.perf_counter()
             torch.manual_seed(_seed_of(settings.seed, state.step, run.processes.rank))
             batches = run.batches(chosen, state.step)
-            weight = total(sum(batch.weight for batch in batches))
+            weight = total(sum(batch.weight for batch in batches)) or 1.0  # labels that weigh nothing teach nothing
             loss = total(_backward(run.processes, learn, batches, weight))
             norm = clip(run.parameters.values(), settings.max_grad_norm)
             if not (math.isfinite(loss) and math.isfinite(norm)):

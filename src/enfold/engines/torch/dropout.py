@@ -29,6 +29,6 @@ def dropout(hidden: Tensor, rate: float) -> Tensor:
         return functional.dropout(hidden, rate)
     dropped = round(rate * _LEVELS)
     words = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(1 << 63), None)
-    bits = words.view(torch.int16)[:count].view(hidden.shape).float()  # comparing floats is faster than comparing shorts
+    bits = words.view(torch.int16)[:count].view(hidden.shape).float()  # floats are compared faster than shorts
     scale = bits.ge_(dropped - _LEVELS // 2).mul_(_LEVELS / (_LEVELS - dropped))
     return hidden * scale.to(hidden.dtype)

@@ -1,0 +1,219 @@
+"""What a model says of a dataset of features: padded arrays, as metrics that users bring expect them.
+
+Batches are of the data's order and padded by the collator; the model itself takes the padding away. A batch's loss is
+its mean, and the dataset's is the mean of those, each as often as the batch has rows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from enfold.engines.torch.model import TorchModel
+from enfold.errors import InputError
+from enfold.training.goals.base import IGNORED
+
+__all__ = ["EvalPrediction", "Gathered", "PredictionOutput", "as_inputs", "gather", "named_metrics", "speed"]
+
+Arrays = NDArray[Any] | tuple[Any, ...] | None
+
+
+class PredictionOutput(NamedTuple):
+    """What :meth:`enfold.Trainer.predict` gives: arrays padded with -100, and metrics by name."""
+
+    predictions: Any
+    label_ids: Any
+    metrics: dict[str, float]
+
+
+@dataclass
+class EvalPrediction:
+    """What ``compute_metrics`` is given; can be unpacked into predictions and labels.
+
+    Attributes:
+        predictions: an array (B, …), or a tuple of them where the model has several outputs; padded with -100.
+        label_ids: likewise.
+        inputs: the ids, where ``include_for_metrics`` has ``"inputs"``.
+        losses: (B,) each row's batch's loss, where it has ``"loss"``.
+    """
+
+    predictions: Any
+    label_ids: Any
+    inputs: Any = None
+    losses: Any = None
+
+    def __iter__(self) -> Iterator[Any]:
+        besides = [each for each in (self.inputs, self.losses) if each is not None]
+        return iter((self.predictions, self.label_ids, *besides))
+
+    def __getitem__(self, index: int) -> Any:
+        return list(self)[index]
+
+
+@dataclass
+class Gathered:
+    """All batches of a dataset together.
+
+    Attributes:
+        losses: (B,) or None where there are no labels.
+        predictions: arrays (B, …), or None where they are not wanted.
+        label_ids: likewise.
+        inputs: (B, S), or None.
+        count: rows.
+    """
+
+    losses: NDArray[np.float64] | None
+    predictions: Arrays
+    label_ids: Arrays
+    inputs: Arrays
+    count: int
+
+
+def as_inputs(batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+    """A collator's batch as a model's arguments on its device.
+
+    Raises:
+        InputError: the collator gave no dictionary.
+    """
+    if not isinstance(batch, Mapping):
+        raise InputError(f"the data_collator gave a {type(batch).__name__}, expected a dictionary of tensors")
+    found = {}
+    for name, value in batch.items():
+        if isinstance(value, np.ndarray):
+            value = torch.from_numpy(value)
+        if value is not None:
+            found[name] = value.to(device) if isinstance(value, Tensor) else value
+    return found
+
+
+def gather(
+    model: TorchModel,
+    batches: Iterable[Mapping[str, Any]],
+    loss_of: Callable[[dict[str, Any]], tuple[Tensor, Any]],
+    labels: tuple[str, ...],
+    *,
+    arrays: bool,
+    ignored: tuple[str, ...] = (),
+    inputs: bool = False,
+    preprocess: Callable[[Any, Any], Any] | None = None,
+    after: Callable[[], None] = lambda: None,
+) -> Gathered:
+    """Runs a model over batches, without dropout or gradients.
+
+    Args:
+        model: is asked.
+        batches: as a collator made them.
+        loss_of: the loss of a model's arguments, and its outputs.
+        labels: which of the arguments are labels.
+        arrays: predictions and labels are wanted, and not the loss alone.
+        ignored: outputs that are not wanted.
+        inputs: the ids are wanted, too.
+        preprocess: makes less of predictions, given them and the labels.
+        after: called after each batch.
+    """
+    losses: list[NDArray[np.float64]] = []
+    said: list[Any] = []
+    meant: list[Any] = []
+    read: list[Any] = []
+    count = 0
+    learns = model.training
+    model.eval()
+    try:
+        for batch in batches:
+            given = as_inputs(batch, model.device)
+            rows = len(next(value for value in given.values() if isinstance(value, Tensor)))
+            count += rows
+            has_labels = all(given.get(name) is not None for name in labels)
+            truth = tuple(given[name] for name in labels) if has_labels else None
+            if inputs:
+                read.append(_detached(given["input_ids"]))
+            with model.inference():
+                loss, outputs = loss_of(given) if has_labels else (None, model(**given))
+            if loss is not None:
+                losses.append(np.full(rows, float(loss.detach().mean())))
+            if arrays:
+                logits = _single(_outputs(outputs, ("loss", "past_key_values", *ignored), skip=int(loss is not None)))
+                known = None if truth is None else _single(truth)
+                if preprocess is not None:
+                    logits = preprocess(logits, known)
+                said.append(_detached(logits))
+                if known is not None:
+                    meant.append(_detached(known))
+            after()
+    finally:
+        model.train(learns)
+    every = np.concatenate(losses) if losses else None
+    return Gathered(every, _joined(said), _joined(meant), _joined(read), count)
+
+
+def _outputs(outputs: Any, ignored: tuple[str, ...], skip: int) -> tuple[Any, ...]:
+    if isinstance(outputs, Mapping):
+        return tuple(value for name, value in outputs.items() if name not in ignored)
+    return tuple(outputs[skip:]) if isinstance(outputs, tuple) else (outputs,)
+
+
+def _single(values: tuple[Any, ...]) -> Any:
+    return values[0] if len(values) == 1 else values
+
+
+def _detached(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return tuple(_detached(each) for each in value)
+    if not isinstance(value, Tensor):
+        return np.asarray(value)
+    tensor = value.detach().cpu()
+    return (tensor.float() if tensor.dtype is torch.bfloat16 else tensor).numpy()
+
+
+def _joined(batches: list[Any]) -> Any:
+    """Arrays of all batches one after another, their second axes padded with -100; None where there are none."""
+    if not batches:
+        return None
+    if isinstance(batches[0], tuple):
+        return tuple(_joined(list(each)) for each in zip(*batches, strict=True))
+    if batches[0].ndim < 2 or len({each.shape[1] for each in batches}) == 1:
+        return np.concatenate([np.atleast_1d(each) for each in batches])
+    longest = max(each.shape[1] for each in batches)
+    whole = np.full((sum(map(len, batches)), longest, *batches[0].shape[2:]), IGNORED, batches[0].dtype)
+    row = 0
+    for each in batches:
+        whole[row : row + len(each), : each.shape[1]] = each
+        row += len(each)
+    return whole
+
+
+def named_metrics(found: Gathered, own: Mapping[str, Any] | None, prefix: str) -> dict[str, Any]:
+    """The metrics of what was gathered, with ``prefix_`` before their names.
+
+    Raises:
+        InputError: ``compute_metrics`` gave no dictionary.
+    """
+    if own is not None and not isinstance(own, Mapping):
+        raise InputError(f"compute_metrics gave a {type(own).__name__}, expected a dictionary: {{'accuracy': 0.9}}")
+    metrics = {name: _number(value) for name, value in (own or {}).items()}
+    if found.losses is not None:
+        metrics[f"{prefix}_loss"] = float(found.losses.mean())
+    return {name if name.startswith(f"{prefix}_") else f"{prefix}_{name}": value for name, value in metrics.items()}
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, np.generic) or (isinstance(value, Tensor | np.ndarray) and value.ndim == 0):
+        return value.item()
+    return value.tolist() if isinstance(value, Tensor | np.ndarray) else value
+
+
+def speed(prefix: str, began: float, rows: float, steps: int) -> dict[str, float]:
+    """How long something took since ``began``, in seconds, and how much of it went through in one."""
+    seconds = max(1e-9, time.perf_counter() - began)
+    return {
+        f"{prefix}_runtime": round(seconds, 4),
+        f"{prefix}_samples_per_second": round(rows / seconds, 3),
+        f"{prefix}_steps_per_second": round(steps / seconds, 3),
+    }

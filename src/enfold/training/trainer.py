@@ -1,0 +1,356 @@
+"""Trainer: the calls that the field knows, over the one loop.
+
+::
+
+    features ──read once, without padding──▶ Examples ──▶ the loop ──each step──▶ log, evaluations, checkpoints
+    evaluate, predict: features ──collator──▶ padded batch ──model──▶ padded arrays ──▶ compute_metrics
+
+Where a class of one's own computes the loss, or a collator of one's own makes the batches, the model is called with
+those padded batches instead, and takes the padding away itself.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from enfold.checkpoint.files import write_json
+from enfold.engines.torch.model import TorchModel
+from enfold.errors import InputError
+from enfold.training.arguments import TrainingArguments
+from enfold.training.callbacks import Callbacks, TrainerControl, TrainerState
+from enfold.training.collators import padded
+from enfold.training.execution import autocast
+from enfold.training.predictions import EvalPrediction, PredictionOutput, gather, named_metrics, speed
+from enfold.training.processes import processes
+from enfold.training.supervision import Supervisor
+from enfold.training.tokenized import check_dataset, label_columns, rows_of
+from enfold.training.trainer_checks import checked_model, checked_subclass
+from enfold.training.trainer_loss import count_labels, loss_of_outputs
+from enfold.training.trainer_run import TrainerRun
+from enfold.training.words import UsedRows
+
+__all__ = ["TrainOutput", "Trainer"]
+
+
+class TrainOutput(NamedTuple):
+    """What :meth:`Trainer.train` gives: steps done, their mean loss, and how long they took."""
+
+    global_step: int
+    training_loss: float
+    metrics: dict[str, float]
+
+
+class Trainer:
+    """Trains a model on features that a tokenizer made, judges it, and predicts with it.
+
+    A class derived from it may override ``compute_loss``, ``log``, ``evaluate`` and ``predict``.
+
+    Args:
+        model: of this library, on the PyTorch engine, with the head that is to be trained.
+        args: :class:`enfold.TrainingArguments`; None: all defaults.
+        data_collator: makes batches of features; None: pads what there is. Those of this library tell what is wanted
+            and are not called; any other is called for each batch.
+        train_dataset: anything with ``len`` and ``[]`` whose items are dictionaries: input_ids, attention_mask,
+            labels … It is read once.
+        eval_dataset: likewise; or several by name.
+        processing_class: the tokenizer, saved beside the model.
+        model_init: makes the model, instead of ``model``.
+        compute_loss_func: the loss of a model's outputs, the labels and ``num_items_in_batch``.
+        compute_metrics: metrics by name, of an :class:`enfold.training.predictions.EvalPrediction`.
+        callbacks: see :class:`enfold.TrainerCallback`.
+        optimizers: not to be had: TrainingArguments say which optimizer and schedule.
+        preprocess_logits_for_metrics: makes less of a batch's logits, given the labels, before they are kept.
+        tokenizer: the older name of ``processing_class``.
+
+    Raises:
+        InputError: a model that can't be trained, datasets that are none, methods overridden that are never called.
+    """
+
+    def __init__(
+        self,
+        model: Any = None,
+        args: TrainingArguments | None = None,
+        data_collator: Callable[..., Any] | None = None,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        processing_class: Any = None,
+        model_init: Callable[[], Any] | None = None,
+        compute_loss_func: Callable[..., Tensor] | None = None,
+        compute_metrics: Callable[[Any], Mapping[str, Any]] | None = None,
+        callbacks: Sequence[Any] | None = None,
+        optimizers: tuple[Any, Any] = (None, None),
+        preprocess_logits_for_metrics: Callable[[Any, Any], Any] | None = None,
+        tokenizer: Any = None,
+    ) -> None:
+        self.args = args if args is not None else TrainingArguments()
+        checked_subclass(type(self), Trainer, optimizers)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.args.seed)
+            self.model: TorchModel = checked_model(model, model_init)
+        self.model.to(self.args.device)
+        self.data_collator, self.processing_class = data_collator, processing_class or tokenizer
+        self.train_dataset, self.eval_dataset = train_dataset, eval_dataset
+        self.compute_loss_func, self.compute_metrics = compute_loss_func, compute_metrics
+        self.preprocess_logits_for_metrics = preprocess_logits_for_metrics
+        if self.args.eval_strategy != "no" and eval_dataset is None:
+            raise InputError(f"eval_strategy is {self.args.eval_strategy!r}, and there is no eval_dataset")
+        self.label_names = tuple(self.args.label_names or label_columns(self.model.kind))
+        self.state, self.control = TrainerState(), TrainerControl()
+        self.callbacks = Callbacks(callbacks or ())
+        self.optimizer: torch.optim.Optimizer | None = None
+        self.words: UsedRows | None = None
+        self._supervisor: Supervisor | None = None
+        self._columns = {*inspect.signature(type(self.model).forward).parameters, "label", "label_ids"}
+        self._columns |= set(self.label_names)
+        self.fire("on_init_end")
+
+    # ── training ─────────────────────────────────────────────────────────────
+
+    def train(self, resume_from_checkpoint: bool | str | Path | None = None) -> TrainOutput:
+        """Trains the model.
+
+        Args:
+            resume_from_checkpoint: True goes on from the newest checkpoint in ``output_dir``; a folder from that one.
+
+        Raises:
+            InputError: features that can't be learnt from, or no checkpoint to go on from.
+            NumericalError: a loss that is no number; the step and its rows are named.
+            CheckpointError: a checkpoint can't be written.
+        """
+        if self.train_dataset is None:
+            raise InputError("there is nothing to learn from: Trainer(…, train_dataset=…)")
+        with processes() as group:
+            first = group.is_first
+            self.state = TrainerState(is_local_process_zero=first, is_world_process_zero=first)
+            self.control = TrainerControl()
+            board = Path(self.args.output_dir) / "tensorboard" if self.args.report_to and first else None
+            show = "auto" if first and not self.args.disable_tqdm else False
+            self._supervisor = Supervisor(self, show, board)  # type: ignore[arg-type]
+            try:
+                return self._trained(TrainerRun(self, self._supervisor, group), resume_from_checkpoint)
+            finally:
+                if self.words is not None:
+                    self.words.give_back()
+                self.words = self._supervisor = None
+                self.model.eval()
+
+    def _trained(self, made: TrainerRun, resume: bool | str | Path | None) -> TrainOutput:
+        run, state = made.begin(resume)
+        self.optimizer = run.optimizer
+        self.state.max_steps = run.steps.total
+        self.state.num_train_epochs = math.ceil(run.steps.total / run.steps.per_epoch)
+        began, before = time.perf_counter(), state.step
+        self.fire("on_train_begin")
+        if self.args.eval_on_start and not before:
+            self.evaluate()
+        made.train(run, state)
+        watch = made.supervisor
+        loss = watch.all_losses / watch.all_count if watch.all_count else float("nan")
+        steps = state.step - before
+        rows = len(self.train_dataset) * steps / run.steps.per_epoch
+        metrics: dict[str, float] = speed("train", began, rows, steps)
+        metrics |= {"total_flos": self.state.total_flos, "train_loss": loss}
+        self.log(metrics)
+        if self.args.load_best_model_at_end:
+            made.restore_best(run, state)
+        self.model.eval()
+        self.fire("on_train_end")
+        return TrainOutput(state.step, loss, metrics)
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """The mean loss of a batch of the model's arguments; override it for a loss of your own.
+
+        Args:
+            model: is called.
+            inputs: its arguments.
+            return_outputs: gives ``(loss, outputs)``.
+            num_items_in_batch: labels of the batch.
+        """
+        outputs = model(**inputs)
+        if self.compute_loss_func is not None:
+            loss = self.compute_loss_func(outputs, inputs.get("labels"), num_items_in_batch=num_items_in_batch)
+        else:
+            loss = loss_of_outputs(self.model, outputs, inputs, self.args.label_smoothing_factor)
+        return (loss, outputs) if return_outputs else loss
+
+    # ── judging ──────────────────────────────────────────────────────────────
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: Sequence[str] | None = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, Any]:
+        """The metrics of a dataset, by names that begin with the prefix.
+
+        Args:
+            eval_dataset: instead of the Trainer's own; or several by name.
+            ignore_keys: outputs of the model that metrics don't want.
+            metric_key_prefix: of the names.
+
+        Raises:
+            InputError: there is no dataset.
+        """
+        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        if dataset is None:
+            raise InputError("there is nothing to judge by: Trainer(…, eval_dataset=…), or evaluate(dataset)")
+        if type(dataset) is dict and "input_ids" not in dataset:
+            metrics: dict[str, Any] = {}
+            for name, each in dataset.items():
+                metrics |= self.evaluate(each, ignore_keys, f"{metric_key_prefix}_{name}")
+            return metrics
+        arrays = self.compute_metrics is not None and not self.args.prediction_loss_only
+        found = self._judged(dataset, metric_key_prefix, arrays, ignore_keys)
+        self.log(found.metrics)
+        self.fire("on_evaluate", metrics=found.metrics)
+        return found.metrics
+
+    def predict(
+        self, test_dataset: Any, ignore_keys: Sequence[str] | None = None, metric_key_prefix: str = "test"
+    ) -> PredictionOutput:
+        """What the model says of a dataset, with or without labels: arrays padded with -100.
+
+        Args:
+            test_dataset: features.
+            ignore_keys: outputs of the model that are not wanted.
+            metric_key_prefix: of the metrics' names.
+        """
+        found = self._judged(test_dataset, metric_key_prefix, not self.args.prediction_loss_only, ignore_keys)
+        self.fire("on_predict", metrics=found.metrics)
+        return found
+
+    def _judged(self, dataset: Any, prefix: str, arrays: bool, ignored: Sequence[str] | None) -> PredictionOutput:
+        check_dataset(dataset, "the dataset")
+        if self.words is not None:
+            self.words.write_back()
+        began, size = time.perf_counter(), self.args.per_device_eval_batch_size
+        cast = autocast(self.model.device, "bfloat16" if self.args.bf16 else "float32")
+        with torch.random.fork_rng(devices=[]), cast():
+            torch.manual_seed(self.args.seed)  # collators that mask do so alike each time
+            found = gather(
+                self.model,
+                (self.collate(rows) for rows in rows_of(dataset, size)),
+                lambda inputs: self.loss_of(inputs, return_outputs=True),
+                self.label_names,
+                arrays=arrays,
+                ignored=tuple(ignored or ()),
+                inputs="inputs" in self.args.include_for_metrics,
+                preprocess=self.preprocess_logits_for_metrics,
+            )
+        own = None
+        if self.compute_metrics is not None and found.predictions is not None and found.label_ids is not None:
+            losses = found.losses if "loss" in self.args.include_for_metrics else None
+            own = self.compute_metrics(EvalPrediction(found.predictions, found.label_ids, found.inputs, losses))
+        metrics = named_metrics(found, own, prefix)
+        metrics |= speed(prefix, began, found.count, math.ceil(found.count / size))
+        return PredictionOutput(found.predictions, found.label_ids, metrics)
+
+    def collate(self, rows: Sequence[Mapping[str, Any]]) -> Any:
+        """Some features as one padded batch, without columns that the model doesn't know."""
+        if self.args.remove_unused_columns:
+            rows = [{name: value for name, value in row.items() if name in self._columns} for row in rows]
+        if self.data_collator is not None:
+            return self.data_collator(rows)
+        return padded(rows, self.model.config.get("pad_token_id") or 0)
+
+    def loss_of(self, inputs: dict[str, Any], *, return_outputs: bool = False) -> Any:
+        """``compute_loss`` of a batch, with the number of its labels where that is asked for."""
+        wanted = inspect.signature(self.compute_loss).parameters
+        takes = "num_items_in_batch" in wanted or any(each.kind is each.VAR_KEYWORD for each in wanted.values())
+        count = {"num_items_in_batch": torch.tensor(count_labels(self.model, inputs))} if takes else {}
+        found = self.compute_loss(self.model, inputs, return_outputs=return_outputs, **count)
+        if not return_outputs and isinstance(found, tuple):
+            found = found[0]
+        loss = found[0] if return_outputs and isinstance(found, tuple) else found
+        if not isinstance(loss, Tensor) or (return_outputs and not isinstance(found, tuple)):
+            raise InputError(
+                f"compute_loss gave a {type(found).__name__} for return_outputs={return_outputs}; expected a tensor, "
+                "or with return_outputs=True the tuple (loss, outputs)"
+            )
+        return found
+
+    # ── what is told and kept ────────────────────────────────────────────────
+
+    def log(self, logs: dict[str, Any], start_time: float | None = None) -> None:
+        """Adds a line to ``state.log_history``, with its epoch and step, and tells the callbacks."""
+        logs["epoch"] = self.state.epoch
+        record = {**logs, "step": self.state.global_step}
+        self.state.log_history.append(record)
+        if self._supervisor is not None:
+            self._supervisor.told(record, self.state.global_step)
+        self.fire("on_log", logs=logs)
+
+    def fire(self, event: str, **values: Any) -> None:
+        """Calls a method of every callback."""
+        known = {
+            "model": self.model,
+            "processing_class": self.processing_class,
+            "optimizer": self.optimizer,
+            "train_dataset": self.train_dataset,
+            "eval_dataset": self.eval_dataset,
+        }
+        if self.words is not None and self.callbacks.members:
+            self.words.write_back()
+        self.callbacks.fire(event, self.args, self.state, self.control, **known, **values)
+
+    def save_model(self, output_dir: str | Path | None = None) -> None:
+        """Writes the model, its tokenizer where there is one, and the arguments, to a folder."""
+        if not self.state.is_world_process_zero:
+            return
+        folder = Path(output_dir or self.args.output_dir)
+        if self.words is not None:
+            self.words.write_back()
+        self.model.save_pretrained(folder)
+        if self.processing_class is not None:
+            self.processing_class.save_pretrained(folder)
+        write_json(folder / "training_args.json", self.args.to_dict())
+
+    def save_state(self) -> None:
+        """Writes ``trainer_state.json``, the log among it, to ``output_dir``."""
+        Path(self.args.output_dir).mkdir(parents=True, exist_ok=True)
+        write_json(Path(self.args.output_dir) / "trainer_state.json", asdict(self.state))
+
+    def save_metrics(self, split: str, metrics: Mapping[str, Any]) -> None:
+        """Writes metrics to ``SPLIT_results.json`` in ``output_dir``."""
+        Path(self.args.output_dir).mkdir(parents=True, exist_ok=True)
+        write_json(Path(self.args.output_dir) / f"{split}_results.json", dict(metrics))
+
+    def log_metrics(self, split: str, metrics: Mapping[str, Any]) -> None:
+        """Prints metrics, one a line."""
+        print(f"***** {split} metrics *****")
+        width = max(map(len, metrics), default=0)
+        for name in sorted(metrics):
+            value = metrics[name]
+            print(f"  {name:<{width}} = {value:.4f}" if isinstance(value, float) else f"  {name:<{width}} = {value}")
+
+    def add_callback(self, callback: Any) -> None:
+        """One callback more: an object, or a class to be made."""
+        self.callbacks.add(callback)
+
+    def pop_callback(self, callback: Any) -> Any:
+        """Takes a callback out and gives it; None where it isn't there."""
+        return self.callbacks.pop(callback)
+
+    def remove_callback(self, callback: Any) -> None:
+        """Takes a callback out."""
+        self.callbacks.pop(callback)
+
+    def is_world_process_zero(self) -> bool:
+        """Whether this process is the first of all."""
+        return self.state.is_world_process_zero
+
+    def is_local_process_zero(self) -> bool:
+        """Whether this process is its machine's first."""
+        return self.state.is_local_process_zero
