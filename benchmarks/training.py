@@ -75,6 +75,7 @@ def with_transformers(sampling: str, count: int) -> float:
         )
         collator = transformers.DataCollatorWithPadding(tokenizer)
         trainer = transformers.Trainer(model, chosen, train_dataset=features, data_collator=collator)
+        trainer.remove_callback(transformers.PrinterCallback)  # it would print between the answers
         began = time.perf_counter()
         trainer.train()
         return time.perf_counter() - began

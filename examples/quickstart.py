@@ -51,6 +51,12 @@ NEWS = [
 ]
 LABELS = ["sport", "politics", "science", "business"]
 
+REVIEWS = [
+    "A warm, clever film that stays with you.",
+    "Two hours of my life that I will never get back.",
+    "The plot is thin, but the actors are a joy to watch.",
+]
+
 console = Console(width=100)
 
 
@@ -98,8 +104,21 @@ def show_labels() -> None:
     console.print(table)
 
 
+def show_sentiment() -> None:
+    classify = enfold.pipeline("sentiment-analysis")
+    table = Table(
+        title="What do they say? The model for it comes with enfold", title_justify="left", title_style="bold"
+    )
+    for column in ("text", "label", "score"):
+        table.add_column(column)
+    for text, found in zip(REVIEWS, classify(REVIEWS), strict=True):
+        table.add_row(text, found["label"], f"{found['score']:.2f}")
+    console.print(table)
+
+
 if __name__ == "__main__":
     console.print(f"enfold {enfold.__version__}, model {MODEL}: fetched once, then read from the cache")
     show_search(read_passages(sys.argv[1] if len(sys.argv) > 1 else None))
     show_similarity()
     show_labels()
+    show_sentiment()

@@ -83,6 +83,20 @@ def apart(
     return sides
 
 
+def ship(folder: Path, card: str, figures: dict[str, str]) -> None:
+    """Writes the card beside an adapter that is shipped, and says how large all of it is.
+
+    Args:
+        folder: holds the adapter.
+        card: its text, where ``{figures}`` stands for the rows of a table.
+        figures: measured with what is shipped, on rows that were kept aside.
+    """
+    rows = [f"| {name} | {value} |" for name, value in figures.items()]
+    (folder / "README.md").write_text(card.replace("{figures}", "\n".join(rows)), encoding="utf-8")
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    print(f"{folder}: {size / 1e6:.2f} MB")
+
+
 def lines(path: Path, encoding: str = "utf-8") -> Iterator[str]:
     """A text file's lines, without their ends."""
     with path.open(encoding=encoding, errors="replace") as file:

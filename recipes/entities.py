@@ -10,11 +10,14 @@ https://github.com/leondz/emerging_entities_17 (wnut17train.conll, emerging.dev.
 from __future__ import annotations
 
 import sys
+from bisect import bisect_right
+from itertools import accumulate
 from pathlib import Path
 
 import enfold
-from common import BASE, arguments
-from enfold.training import Settings
+from common import BASE, arguments, ship
+from enfold.training import Settings, metrics
+from enfold.training.data import read_table
 
 
 def files(folder: Path | None) -> tuple[Path, Path]:
@@ -30,6 +33,64 @@ def files(folder: Path | None) -> tuple[Path, Path]:
     sys.exit(f"{folder} has neither {' nor '.join(train for train, _ in names)}")
 
 
+CARD = """---
+license: apache-2.0
+language: en
+library_name: enfold
+pipeline_tag: token-classification
+base_model: sentence-transformers/all-MiniLM-L6-v2
+tags: [enfold, named-entity-recognition, lora]
+---
+
+# Named entities in English texts
+
+What `enfold.pipeline("ner")` answers with where no model is named: LoRA matrices of rank 24 and a head on
+all-MiniLM-L6-v2 (Apache 2.0), as bytes with a scale for each row. Labels: person, location, corporation, group,
+product, creative-work, each with its beginning (B-) and inside (I-).
+
+## Data
+
+WNUT 2017, emerging and rare entities in tweets and forum posts (L. Derczynski, E. Nichols, M. van Erp and N.
+Limsopatham, "Results of the WNUT2017 Shared Task on Novel and Emerging Entity Recognition"), CC BY 4.0: 3,394
+sentences to learn from. The 1,009 sentences of the development part were judged, and chose the epoch whose weights
+were kept.
+
+## Figures
+
+Of whole entities, found at their exact place with their label, by the files that are here on the development part:
+
+| figure | value |
+|---|---|
+{figures}
+
+## Limits
+
+It finds about half of the entities of such texts, and more of plain prose. Upper and lower case are the same to its
+base. Six kinds alone: no dates, no amounts. English alone. What its data hold, it has learnt, their prejudices too.
+
+## Again
+
+`python recipes/entities.py --out FOLDER --data FOLDER --ship FOLDER`, in enfold's repository.
+"""
+
+
+def figures(model: str, dev: Path) -> dict[str, str]:
+    """Precision, recall and F1 of whole entities, by asking the model as its users do."""
+    table = read_table(dev, columns=("tokens", "tags"))
+    ner = enfold.pipeline("ner", model, engine="cpu", is_split_into_words=True)
+    said, meant = [], []
+    for row, found in zip(table.rows, ner([list(row["tokens"]) for row in table.rows]), strict=True):
+        starts = list(accumulate((len(word) + 1 for word in row["tokens"]), initial=0))
+        tags = ["O"] * len(row["tokens"])
+        for one in reversed(found):  # the first piece of a word speaks for it
+            tags[bisect_right(starts, one["start"]) - 1] = one["entity"]
+        said.append(tags)
+        meant.append(list(row["tags"]))
+    metric = metrics.Entities()
+    metric.update(said, meant)
+    return {name: f"{value:.3f}" for name, value in metric.result().items() if name in ("precision", "recall", "f1")}
+
+
 def main() -> None:
     """Trains, judges and writes the model."""
     given = arguments(__doc__ or "", data="the folder with the two files")
@@ -43,12 +104,15 @@ def main() -> None:
         columns=("tokens", "tags"),
         adapter=enfold.LoRA(rank=24, alpha=48, dropout=0.1, targets="all-linear"),
         max_length=128,
-        settings=Settings(epochs=12, batch_size=16, learning_rate=1.5e-3, weight_decay=0.05),
-        command=f"python recipes/entities.py --out {given.out} --data FOLDER",
+        settings=Settings(epochs=8, batch_size=16, learning_rate=1.5e-3, weight_decay=0.05),
+        command="python recipes/entities.py --out FOLDER --data FOLDER",
     )
-    print({name: round(value, 4) for name, value in fitted.metrics.items()})
     if given.ship:
         enfold.save_adapter(fitted.model, given.ship, dtype="int8", base=BASE)
+    told = figures(str(given.ship or given.out), dev)
+    print(told)
+    if given.ship:
+        ship(given.ship, CARD, told)
 
 
 if __name__ == "__main__":

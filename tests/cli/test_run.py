@@ -149,8 +149,8 @@ def test_a_record_whose_text_is_none_is_refused(text: object) -> None:
 
 
 def test_a_task_without_default_model_asks_for_one(invoke: Invoke) -> None:
-    result = invoke("run", "text-classification", "good")
-    assert result.exit_code == 2 and "no default model; name one with --model, as distilbert" in result.stderr
+    result = invoke("run", "fill-mask", "good [MASK]")
+    assert result.exit_code == 2 and "no default model; name one with --model, as bert-base" in result.stderr
 
 
 def test_search_has_its_own_command(invoke: Invoke) -> None:
