@@ -104,7 +104,7 @@ def main() -> None:
         columns=("tokens", "tags"),
         adapter=enfold.LoRA(rank=24, alpha=48, dropout=0.1, targets="all-linear"),
         max_length=128,
-        settings=Settings(epochs=8, batch_size=16, learning_rate=1.5e-3, weight_decay=0.05),
+        settings=Settings(epochs=8, batch_size=16, learning_rate=5e-4, weight_decay=0.05),
         command="python recipes/entities.py --out FOLDER --data FOLDER",
     )
     if given.ship:
