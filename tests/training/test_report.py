@@ -532,3 +532,10 @@ def test_all_that_is_wrong_with_a_run_is_said_at_once() -> None:
         "confusion has 1 rows of 3 counts, expected 2 × 2 for 2 labels",
     ):
         assert part in str(caught.value), part
+
+
+def test_axes_say_small_numbers_whole() -> None:
+    history = [{"step": step, "loss": 0.5, "learning_rate": 0.00125 * step / 40} for step in range(1, 41)]
+    chart = next(each for each in charts(history) if each.kind == "learning_rate")
+    drawn = draw(chart, label="rate", identifier="a")
+    assert "0.0012<" in drawn and "0.00<" not in drawn

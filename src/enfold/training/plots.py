@@ -246,7 +246,8 @@ def _embedded(svg: str, identifier: str, label: str) -> str:
     svg = re.sub(
         r"font: [^;\"]*; |font-size: [^;\"]*; |font-family: [^;\"]*; | transform=\"rotate\(-0 [^\"]*\"", "", svg
     )
-    svg = re.sub(r"(?<=\.\d\d)\d+", "", svg).replace(" \n", " ").replace("xlink:href", "href")
+    svg = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(?<=\.\d\d)\d+", "", tag[0]), svg)  # places, not what axes say
+    svg = svg.replace(" \n", " ").replace("xlink:href", "href")
     svg = re.sub(r'(?<=\bid=")|(?<=href="#)|(?<=url\(#)', f"{identifier}-", svg)
     box = re.search(r'viewBox="([\d. ]+)"', svg)
     begin = f'<svg viewBox="{box[1] if box else ""}" role="img" aria-label="{html.escape(label)}">'
