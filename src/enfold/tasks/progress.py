@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
-__all__ = ["track"]
+__all__ = ["make_bar", "track"]
 
 _AFTER_S = 1.0
 
@@ -33,7 +33,7 @@ def track(title: str, total: int | None, show: bool | Literal["auto"]) -> Iterat
         nonlocal bar, seen
         seen += done
         if bar is None and time.monotonic() - began >= (_AFTER_S if show == "auto" else 0.0):
-            bar = _bar()
+            bar = make_bar()
             bar.start()
             bar.add_task(title, total=total)
         if bar is not None:
@@ -46,7 +46,8 @@ def track(title: str, total: int | None, show: bool | Literal["auto"]) -> Iterat
             bar.stop()
 
 
-def _bar() -> Any:
+def make_bar(*more: str) -> Any:
+    """A bar on stderr with what is done, what it took and what is left; ``more`` are formats of further columns."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -61,6 +62,7 @@ def _bar() -> Any:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        *map(TextColumn, more),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from enfold.checkpoint.atomic import atomic_write
 from enfold.errors import MissingDependencyError
+from enfold.tasks.progress import make_bar
 
 if TYPE_CHECKING:
     from enfold.training.evaluation import Evaluation
@@ -48,7 +49,7 @@ class Watch:
         """Shows a bar of so many steps meanwhile, where one is wanted."""
         self._total, self._since = total, time.perf_counter()
         if self._shows:
-            self._bar = _bar()
+            self._bar = make_bar("{task.fields[shown]}")
             self._bar.start()
             self._bar.add_task("training", total=total, shown="")
         try:
@@ -120,25 +121,3 @@ def _board(folder: Path) -> Any:
     except ImportError as error:
         raise MissingDependencyError("TensorBoard's files need its package: pip install tensorboard") from error
     return SummaryWriter(str(folder))
-
-
-def _bar() -> Any:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[shown]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, console=Console(stderr=True), redirect_stdout=sys.stdout.isatty())
