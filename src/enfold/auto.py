@@ -8,9 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from enfold.adapters.folder import is_adapter
 from enfold.blueprint import Blueprint
-from enfold.checkpoint.files import gguf_file, read_json
+from enfold.checkpoint.files import gguf_file, is_adapter, read_json
 from enfold.checkpoint.packed import quantization_of
 from enfold.checkpoint.sources import resolve
 from enfold.config import Config

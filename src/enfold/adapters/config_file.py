@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from enfold.adapters.changes import Change, LowRank, Rescaled
-from enfold.checkpoint.files import read_json
+from enfold.checkpoint.files import ADAPTER_CONFIG, read_json
 from enfold.errors import ConfigError
 from enfold.heads import HeadKind
 
 __all__ = ["CONFIG_FILE", "AdapterConfig", "config_values", "read_adapter_config"]
 
-CONFIG_FILE: Final = "adapter_config.json"
+CONFIG_FILE: Final = ADAPTER_CONFIG
 
 _TASKS: Final[Mapping[HeadKind, str]] = {
     "sequence-classification": "SEQ_CLS",

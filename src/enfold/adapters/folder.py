@@ -23,14 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from enfold.adapters.changes import Change, LowRank, Rescaled
-from enfold.adapters.config_file import CONFIG_FILE, AdapterConfig, read_adapter_config
+from enfold.adapters.config_file import AdapterConfig, read_adapter_config
 from enfold.adapters.rounding import restored
-from enfold.checkpoint.files import WEIGHT_FILES
 from enfold.checkpoint.safetensors import open_safetensors
 from enfold.checkpoint.tensors import TensorView
 from enfold.errors import CheckpointError, TensorMismatchError, UnsafeFileError
 
-__all__ = ["WEIGHTS_FILE", "AdapterFolder", "is_adapter", "mismatch", "open_adapter", "stored_tensors"]
+__all__ = ["WEIGHTS_FILE", "AdapterFolder", "mismatch", "open_adapter", "stored_tensors"]
 
 WEIGHTS_FILE: Final = "adapter_model.safetensors"
 PREFIX: Final = "base_model.model."
@@ -54,13 +53,6 @@ class AdapterFolder:
     config: AdapterConfig
     changes: Mapping[str, Change]
     tensors: Mapping[str, TensorView]
-
-
-def is_adapter(folder: Path) -> bool:
-    """Whether a folder holds an adapter and no model of its own."""
-    if not (folder / CONFIG_FILE).is_file():
-        return False
-    return not any((folder / name).is_file() for name in WEIGHT_FILES) and not any(folder.glob("*.gguf"))
 
 
 def open_adapter(folder: Path) -> AdapterFolder:

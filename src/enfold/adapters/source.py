@@ -16,17 +16,25 @@ from pathlib import Path
 from typing import Any
 
 from enfold.adapters.config_file import read_adapter_config
-from enfold.adapters.folder import AdapterFolder, is_adapter, open_adapter
+from enfold.adapters.folder import AdapterFolder, open_adapter
 from enfold.adapters.weights import merged_weights
 from enfold.blueprint import Blueprint
-from enfold.checkpoint.files import Weights, open_weights, read_json
+from enfold.checkpoint.files import Weights, is_adapter, open_weights, read_json
 from enfold.checkpoint.names import canonical
 from enfold.checkpoint.sources import Want, resolve
 from enfold.config import UNTRAINED_KEY, Config
 from enfold.errors import CheckpointError, ConfigError, SourceError
 from enfold.families import config_of, family_of
 
-__all__ = ["AdaptedSource", "base_folder", "find_source", "name_of_source", "tokenizer_home", "weights_of_source"]
+__all__ = [
+    "AdaptedSource",
+    "base_folder",
+    "fetch_bases",
+    "find_source",
+    "name_of_source",
+    "tokenizer_home",
+    "weights_of_source",
+]
 
 _LONGEST_CHAIN = 8
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "*.spm")
@@ -109,6 +117,16 @@ def base_folder(folder: Path, *, want: Want = "model", **where: Any) -> Path:
         return resolve(beside if lies_beside else config.base, want=want, **options)
     except SourceError as error:
         raise type(error)(f"{folder} is an adapter on {config.base!r}, which is not there: {error}") from error
+
+
+def fetch_bases(folder: Path, *, want: Want, **where: Any) -> None:
+    """Has the files of an adapter's base here, and of that one's where it is an adapter too.
+
+    Raises:
+        SourceError: a base can't be found or fetched.
+    """
+    while is_adapter(folder):
+        folder = base_folder(folder, want=want, **where)
 
 
 def _configured(config: Config, adapter: AdapterFolder) -> Config:

@@ -12,11 +12,13 @@ from enfold.checkpoint.tensors import TensorView
 from enfold.errors import CheckpointError, ConfigError, CorruptFileError, EnfoldError, UnsafeFileError
 
 __all__ = [
+    "ADAPTER_CONFIG",
     "WEIGHT_FILES",
     "Weights",
     "atomic_folder",
     "atomic_write",
     "gguf_file",
+    "is_adapter",
     "open_weights",
     "read_json",
     "write_json",
@@ -32,6 +34,7 @@ WEIGHT_FILES: Final[dict[str, Format]] = {
 }
 """The files that name a folder's weights, the first one present counts; a GGUF file of any name comes after them."""
 
+ADAPTER_CONFIG: Final = "adapter_config.json"
 _SHOWN: Final = 10
 
 
@@ -103,6 +106,13 @@ def gguf_file(path: str | os.PathLike[str]) -> Path | None:
             + ", ".join(map(str, found[:_SHOWN]))
         )
     return found[0] if found else None
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds an adapter and no model of its own."""
+    if not (folder / ADAPTER_CONFIG).is_file():
+        return False
+    return not any((folder / name).is_file() for name in WEIGHT_FILES) and not any(folder.glob("*.gguf"))
 
 
 def _open(path: Path, format: Format) -> Mapping[str, TensorView]:

@@ -6,9 +6,8 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from enfold.adapters.folder import is_adapter
-from enfold.adapters.source import base_folder, tokenizer_home
 from enfold.auto import Engine, load_config, load_model
+from enfold.checkpoint.files import is_adapter
 from enfold.checkpoint.sources import resolve
 from enfold.errors import InputError, TaskError
 from enfold.families import family_of
@@ -90,12 +89,13 @@ def pipeline(
     if not isinstance(model, PreTrainedModel):
         kind = _fitting_head(model, name, task_class, where)
         folder = resolve(model, want=task_class.want, **where)
-        at = folder
-        while is_adapter(at):  # the bases' files too
-            at = base_folder(at, **{**where, "want": task_class.want})
+        if is_adapter(folder):
+            from enfold.adapters.source import fetch_bases  # rare, and start-up is waited for
+
+            fetch_bases(folder, want=task_class.want, **where)
         model = _load(folder, kind, engine, dtype, where)
     if tokenizer is None:
-        tokenizer = tokenizer_home(model)
+        tokenizer = _tokenizer_home(model)
     if tokenizer is None:
         raise InputError("a model made in memory brings no tokenizer: pass tokenizer=")
     if not isinstance(tokenizer, Tokenizer):
@@ -103,6 +103,14 @@ def pipeline(
     task_object = task_class(model, tokenizer, options)
     each_call = task_object.adopt({**languages_of(task), **call_options})
     return Preset(task_object, each_call) if each_call else task_object
+
+
+def _tokenizer_home(model: PreTrainedModel) -> Path | None:
+    if getattr(model, "adapter_folder", None) is None:
+        return model.source
+    from enfold.adapters.source import tokenizer_home
+
+    return tokenizer_home(model)
 
 
 def _load(
