@@ -58,6 +58,7 @@ NO_DIFFERENCE: Mapping[str, Any] = {
 
 _HUB = "save_model(folder) writes what `huggingface-cli upload` takes"
 _LESS_MEMORY = "bf16=True and activation_checkpointing=True save memory here"
+_SHARED = "enfold.fit(…, settings=Settings(shard=True)) or enfold train --shard splits a model over processes"
 LACKING: Mapping[str, tuple[Any, str]] = {
     "accelerator_config": (None, "torchrun alone says how many processes there are"),
     "auto_find_batch_size": (False, "a step is cut into parts of a token budget, so any batch size fits"),
@@ -73,8 +74,8 @@ LACKING: Mapping[str, tuple[Any, str]] = {
     "fp16_full_eval": (False, "evaluations are computed in float32, or under bf16=True as training is"),
     "fp16_opt_level": ("O1", "bf16=True or float32 here"),
     "half_precision_backend": ("auto", "bf16=True or float32 here"),
-    "fsdp": (None, _LESS_MEMORY),
-    "fsdp_config": (None, _LESS_MEMORY),
+    "fsdp": (None, _SHARED),
+    "fsdp_config": (None, _SHARED),
     "hub_always_push": (False, _HUB),
     "hub_model_id": (None, _HUB),
     "hub_private_repo": (None, _HUB),

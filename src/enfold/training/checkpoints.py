@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from enfold.checkpoint.files import read_json, write_json
 from enfold.checkpoint.safetensors import open_safetensors, write_safetensors
 from enfold.errors import CheckpointError, CorruptFileError, InputError
 
-__all__ = ["Checkpoints", "restore_optimizer", "restore_parameters"]
+__all__ = ["Checkpoints", "optimizer_state", "restore_optimizer", "restore_parameters"]
 
 _NAME = re.compile(r"step-(\d{8})")
 
@@ -53,9 +53,15 @@ class Checkpoints:
         return self.folder / f"step-{step:08d}"
 
     def save(
-        self, step: int, tensors: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, state: Mapping[str, Any]
+        self, step: int, tensors: Mapping[str, Tensor], averages: Mapping[str, Tensor], state: Mapping[str, Any]
     ) -> None:
         """Writes a checkpoint, then removes those that are not kept.
+
+        Args:
+            step: its number.
+            tensors: what learns, and what a norm counts.
+            averages: the optimizer's tensors, of :func:`optimizer_state`.
+            state: everything else.
 
         Raises:
             CheckpointError: it can't be written (a full disk); those before it are as they were.
@@ -63,12 +69,11 @@ class Checkpoints:
         place = self.path(step)
         if place.is_dir():
             _remove(place)
-        averages, plain = _optimizer_state(optimizer)
         try:
             with atomic_folder(place) as aside:
                 _write(aside / "parameters.safetensors", tensors)
                 _write(aside / "optimizer.safetensors", averages)
-                write_json(aside / "state.json", {**state, "optimizer": plain})
+                write_json(aside / "state.json", state)
         except OSError as error:
             raise CheckpointError(
                 f"the checkpoint of step {step} can't be written to {place}: {error.strerror or error}. "
@@ -119,8 +124,8 @@ def _array(tensor: Tensor) -> np.ndarray[Any, Any]:
     return np.ascontiguousarray((tensor.float() if tensor.dtype is torch.bfloat16 else tensor).numpy())
 
 
-def _optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors by ``number.name``, and what is no tensor."""
+def optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """An optimizer's tensors by ``number.name``, and what is no tensor."""
     state = optimizer.state_dict()["state"]
     averages: dict[str, Tensor] = {}
     plain: dict[str, Any] = {}
@@ -130,7 +135,15 @@ def _optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor
     return averages, plain
 
 
-def restore_parameters(folder: Path, named: Mapping[str, Tensor]) -> None:
+Split = Callable[[Tensor, Tensor], Tensor]
+"""Makes of a whole tensor what stands beside another: itself, or a share of it."""
+
+
+def _itself(tensor: Tensor, other: Tensor) -> Tensor:
+    return tensor
+
+
+def restore_parameters(folder: Path, named: Mapping[str, Tensor], split: Split = _itself) -> None:
     """Fills tensors with a checkpoint's.
 
     Raises:
@@ -146,16 +159,19 @@ def restore_parameters(folder: Path, named: Mapping[str, Tensor]) -> None:
         )
     with torch.no_grad():
         for name, tensor in named.items():
-            tensor.copy_(_tensor(stored[name]))
+            tensor.copy_(split(_tensor(stored[name]), tensor))
 
 
-def restore_optimizer(folder: Path, optimizer: torch.optim.Optimizer, plain: Mapping[str, Any]) -> None:
+def restore_optimizer(
+    folder: Path, optimizer: torch.optim.Optimizer, plain: Mapping[str, Any], split: Split = _itself
+) -> None:
     """Fills an optimizer's averages with a checkpoint's."""
+    parameters = [each for group in optimizer.param_groups for each in group["params"]]
     stored = open_safetensors(folder / "optimizer.safetensors")
     state: dict[int, dict[str, Any]] = {}
     for key, view in stored.items():
         number, _, name = key.partition(".")
-        state.setdefault(int(number), {})[name] = _tensor(view)
+        state.setdefault(int(number), {})[name] = split(_tensor(view), parameters[int(number)])
     for key, value in plain.items():
         number, _, name = key.partition(".")
         state.setdefault(int(number), {})[name] = value

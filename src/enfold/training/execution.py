@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from enfold import wiring
-from enfold.arch import Dropout
+from enfold.arch import Architecture, Dropout
 from enfold.engines.torch.leaves import Join, Leaf, Linear
 from enfold.engines.torch.model import TorchModel
 from enfold.layout import layout
 from enfold.training.examples import Batch
 from enfold.training.settings import Precision
 from enfold.training.words import UsedRows
+
+if TYPE_CHECKING:
+    from enfold.training.sharding import Shards
 
 __all__ = ["Execution", "autocast", "compiled", "set_dropout"]
 
@@ -34,15 +38,23 @@ class Execution:
         words: the used rows of its word embeddings, where they are a parameter of their own.
         precision: see :class:`enfold.training.settings.Settings`.
         recompute: layers are computed again on the way back.
+        shards: the model split over processes, or None.
     """
 
     def __init__(
-        self, model: TorchModel, fields: tuple[str, ...], words: UsedRows | None, precision: Precision, recompute: bool
+        self,
+        model: TorchModel,
+        fields: tuple[str, ...],
+        words: UsedRows | None,
+        precision: Precision,
+        recompute: bool,
+        shards: Shards | None = None,
     ) -> None:
-        self.model, self.fields, self.words = model, fields, words
+        self.model, self.fields, self.words, self.shards = model, fields, words, shards
         self.cast = autocast(model.device, precision)
-        plan = model.plan
-        self.plan = _recomputed(plan) if recompute else plan
+        self.plan = model.plan
+        if recompute or shards is not None:
+            self.plan = _by_layer(self.plan, model.tree, model.arch, recompute, shards)
 
     def __call__(self, batch: Batch) -> Fields:
         """The model's outputs for a batch."""
@@ -50,24 +62,37 @@ class Execution:
         if self.words is not None:
             packed = self.words.within(packed)
             source = None if source is None else self.words.within(source)
+        run: Callable[..., Fields] = self.model.outputs
+        if self.shards is not None:
+            run = partial(self.shards, run)
         with self.cast():
-            return self.model.outputs(packed, fields=self.fields, tokens=batch.tokens, source=source, plan=self.plan)
+            return run(packed, fields=self.fields, tokens=batch.tokens, source=source, plan=self.plan)
 
 
-def _recomputed(plan: wiring.Plan) -> wiring.Plan:
-    """The plan with layers that keep nothing but what enters them."""
+def _by_layer(plan: wiring.Plan, tree: Any, arch: Architecture, recompute: bool, shards: Shards | None) -> wiring.Plan:
+    """The plan with layers that keep nothing but what enters them, or that are gathered for what they compute."""
+    nodes = [getattr(tree.layers, str(index)) for index in arch.layer_order]
+    within = [_just if shards is None else shards.layer(node) for node in nodes]
 
     def run(residual: Tensor, hidden: Any, flow: wiring.Flow) -> Tensor:
-        for layer in plan.layers:
+        for gathered, layer in zip(within, plan.layers, strict=True):
 
             def one(residual: Tensor, hidden: Any, layer: Any = layer) -> Any:
                 return wiring.run_layer(layer, residual, hidden, flow)
 
-            residual, hidden = checkpoint(one, residual, hidden, use_reentrant=False)
+            step = partial(checkpoint, one, use_reentrant=False) if recompute else one
+            residual, hidden = gathered(step, residual, hidden)
         return hidden  # type: ignore[no-any-return]
 
-    encoder = None if plan.encoder is None else _recomputed(plan.encoder)
+    encoder = plan.encoder
+    if encoder is not None:
+        assert arch.encoder is not None
+        encoder = _by_layer(encoder, tree.encoder, arch.encoder, recompute, shards)
     return replace(plan, at_once=run, encoder=encoder)
+
+
+def _just(run: Callable[..., Any], *args: Any) -> Any:
+    return run(*args)
 
 
 def autocast(device: torch.device, precision: Precision) -> Callable[[], Any]:

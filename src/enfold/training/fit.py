@@ -7,11 +7,12 @@ import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from enfold import adapters
+from enfold.config import Config
 from enfold.engines.torch.model import TorchModel
 from enfold.errors import InputError
 from enfold.families import family_of
@@ -34,6 +35,9 @@ from enfold.training.settings import Settings
 from enfold.training.start import Base, Source, config_of, load_base, load_tokenizer, reading_of, tables_of
 from enfold.training.watch import Watch
 from enfold.training.words import UsedRows, used_rows
+
+if TYPE_CHECKING:
+    from enfold.training.sharding import Shards
 
 __all__ = ["Fitted", "fit"]
 
@@ -130,6 +134,11 @@ def fit(
         CheckpointError: a checkpoint can't be written.
     """
     chosen: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    if adapter is not None and isinstance(model, Config):
+        raise InputError(
+            "an adapter learns beside weights that are trained, and a configuration has none: name a model, or train "
+            "all of it, adapter=None"
+        )
     settings = replace(settings or Settings(), **{name: value for name, value in chosen.items() if value is not None})
     with processes() as group:
         table = read_table(data, columns=columns)
@@ -192,14 +201,20 @@ class _Job:
         judged = None if held_out is None else EvaluationSet(held_out, goal.encode(held_out, self.reading))
         self._freeze()
         set_dropout(model, settings.dropout)
-        words = used_rows(model, goal.ids(examples), self.reading.tokenizer) if goal.repeats else None
+        shards = self._shards()
+        words = None
+        if goal.repeats and shards is None:
+            words = used_rows(model, goal.ids(examples), self.reading.tokenizer)
         try:
-            run = self._run(table, judged, examples, words, teacher, watch)
+            run = self._run(table, judged, examples, words, shards, teacher, watch)
             state = self._begin(run, resume)
             with watch.shown(run.steps.total), compiled(model, settings.compile):
                 if not state.stopped:
                     train(run, state)
                 restore_best(run, state)
+                if shards is not None:
+                    shards.give_back()
+                    run = replace(run, shards=None)
                 found = watch.latest if state.best_step == state.step else None
                 if judged is not None and found is None:
                     found = judge(run)
@@ -209,12 +224,21 @@ class _Job:
             model.eval()
         return run, state, found
 
+    def _shards(self) -> Shards | None:
+        """The model split over the processes, where that is wanted and there are several."""
+        if not self.settings.shard or self.group.count == 1:
+            return None
+        from enfold.training.sharding import Shards  # takes half a second
+
+        return Shards(self.model, self.group)
+
     def _run(
         self,
         table: Table,
         judged: EvaluationSet | None,
         examples: Any,
         words: UsedRows | None,
+        shards: Shards | None,
         teacher: Teacher | None,
         watch: Watch,
     ) -> Run:
@@ -224,7 +248,7 @@ class _Job:
             named[_WORDS] = words.weight
         if not named:
             raise InputError("nothing of the model learns: every parameter has requires_grad=False")
-        execution = Execution(model, goal.fields, words, settings.precision, settings.checkpoint_activations)
+        execution = Execution(model, goal.fields, words, settings.precision, settings.checkpoint_activations, shards)
         outputs: Any = execution
         if settings.freeze == "encoder":
             outputs = Features(model, goal, self.reading, examples, settings.token_budget)
@@ -248,6 +272,7 @@ class _Job:
             checkpoints=None if self.folder is None else Checkpoints(self.folder / "checkpoints", settings.keep),
             watch=watch,
             processes=self.group,
+            shards=shards,
             fingerprint=_fingerprint(examples.fingerprint(), settings, named),
         )
 

@@ -18,9 +18,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from enfold.errors import InputError, NumericalError
-from enfold.training.checkpoints import Checkpoints, restore_optimizer, restore_parameters
+from enfold.training.checkpoints import Checkpoints, optimizer_state, restore_optimizer, restore_parameters
 from enfold.training.evaluation import Evaluation, EvaluationSet, evaluate
 from enfold.training.examples import Batch, Examples
 from enfold.training.execution import Execution
@@ -39,6 +39,9 @@ from enfold.training.order import Steps
 from enfold.training.processes import Processes
 from enfold.training.settings import Settings
 from enfold.training.watch import Watch
+
+if TYPE_CHECKING:
+    from enfold.training.sharding import Shards
 
 __all__ = ["Run", "State", "judge", "restore_best", "resume_run", "save", "train"]
 
@@ -102,6 +105,7 @@ class Run:
         checkpoints: where the state goes, or None.
         watch: is told how it goes.
         processes: that share the work.
+        shards: the model split over the processes, or None: each has it whole.
         fingerprint: of the data and settings that a checkpoint goes with.
     """
 
@@ -121,6 +125,7 @@ class Run:
     checkpoints: Checkpoints | None
     watch: Watch
     processes: Processes = field(default_factory=Processes)
+    shards: Shards | None = None
     fingerprint: str = ""
 
     def batches(self, chosen: NDArray[np.int64], step: int) -> list[Batch]:
@@ -135,7 +140,16 @@ class Run:
         )
         device = self.execution.model.device
         batches = [self.goal.batch(self.reading, self.examples, part, draw).to(device) for part in parts]
-        return [replace(batch, weight=0.0) for batch in batches] if idle else batches
+        if idle:
+            batches = [replace(batch, weight=0.0) for batch in batches]
+        if self.shards is not None:  # the others wait for each batch
+            most = max(self.processes.gathered(len(batches)))
+            batches += [replace(batches[0], weight=0.0)] * (most - len(batches))
+        return batches
+
+    def split(self, tensor: Tensor, other: Tensor) -> Tensor:
+        """A whole tensor as this process has another of its shape."""
+        return tensor if self.shards is None else self.shards.split(tensor, other)
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -152,7 +166,7 @@ def train(run: Run, state: State) -> State:
     """
     model, settings = run.execution.model, run.settings
     model.train()
-    learn = run.processes.together(_Learning(run))
+    learn = _Learning(run) if run.shards is not None else run.processes.together(_Learning(run))
     total = run.processes.total
     with _own_random_numbers():
         for chosen in run.steps(state.step):
@@ -160,8 +174,8 @@ def train(run: Run, state: State) -> State:
             torch.manual_seed(_seed_of(settings.seed, state.step, run.processes.rank))
             batches = run.batches(chosen, state.step)
             weight = total(sum(batch.weight for batch in batches)) or 1.0  # labels that weigh nothing teach nothing
-            loss = total(_backward(run.processes, learn, batches, weight))
-            norm = clip(run.parameters.values(), settings.max_grad_norm)
+            loss = total(_backward(run, learn, batches, weight))
+            norm = clip(run.parameters.values(), settings.max_grad_norm, None if run.shards is None else total)
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 raise _not_a_number(run, state.step, batches, loss, norm)
             rate = run.rate * rate_at(state.step, run.steps.total, settings)
@@ -188,11 +202,11 @@ class _Learning(nn.Module):
         return self.objective(batch)
 
 
-def _backward(group: Processes, learn: Callable[..., Tensor], batches: list[Batch], weight: float) -> float:
+def _backward(run: Run, learn: Callable[..., Tensor], batches: list[Batch], weight: float) -> float:
     """Adds up the gradients of a step's batches, then those of all processes; the batches' summed loss."""
-    total = 0.0
+    group, total = run.processes, 0.0
     for index, batch in enumerate(batches):
-        with group.apart(learn, index + 1 < len(batches)):
+        with group.apart(learn, index + 1 < len(batches) and run.shards is None):
             loss = learn(batch) * (batch.weight > 0)
             (loss * (group.count / weight)).backward()  # type: ignore[no-untyped-call]
         total += float(loss.detach())
@@ -239,13 +253,14 @@ def _judge(run: Run, state: State) -> None:
 def judge(run: Run) -> Evaluation:
     """The held-out examples, by the model as it is now."""
     assert run.held_out is not None
-    model = run.execution.model
+    model, shards = run.execution.model, run.shards
     if run.execution.words is not None:
         run.execution.words.write_back()
     model.eval()
     try:
-        budget = run.settings.token_budget
-        return evaluate(model, run.goal, run.reading, run.held_out, budget=budget, seed=run.settings.seed)
+        budget, seed = run.settings.token_budget, run.settings.seed
+        with nullcontext() if shards is None else shards.gathered():
+            return evaluate(model, run.goal, run.reading, run.held_out, budget=budget, seed=seed)
     finally:
         model.train()
 
@@ -253,9 +268,12 @@ def judge(run: Run) -> Evaluation:
 def save(run: Run, state: State) -> None:
     """Writes a checkpoint of the run as it stands."""
     assert run.checkpoints is not None
+    tensors, (averages, plain) = run.tensors, optimizer_state(run.optimizer)
+    if run.shards is not None:
+        tensors, averages = run.shards.wholes(tensors), run.shards.wholes(averages)
     if run.processes.is_first:
-        kept = {**asdict(state), "fingerprint": run.fingerprint}
-        run.checkpoints.save(state.step, run.tensors, run.optimizer, kept)
+        kept = {**asdict(state), "fingerprint": run.fingerprint, "optimizer": plain}
+        run.checkpoints.save(state.step, tensors, averages, kept)
     run.processes.wait()
 
 
@@ -271,8 +289,8 @@ def resume_run(run: Run) -> State | None:
     step, kept = found
     folder = run.checkpoints.path(step)
     _check_same(run, folder, kept)
-    restore_parameters(folder, run.tensors)
-    restore_optimizer(folder, run.optimizer, kept["optimizer"])
+    restore_parameters(folder, run.tensors, run.split)
+    restore_optimizer(folder, run.optimizer, kept["optimizer"], run.split)
     state = State(**{name: kept[name] for name in State.__dataclass_fields__})
     run.watch.rewind(state)
     return state
@@ -282,7 +300,7 @@ def restore_best(run: Run, state: State) -> None:
     """The best evaluation's parameters, where another than the last was it."""
     if run.checkpoints is None or state.best_step is None or state.best_step == state.step:
         return
-    restore_parameters(run.checkpoints.path(state.best_step), run.tensors)
+    restore_parameters(run.checkpoints.path(state.best_step), run.tensors, run.split)
 
 
 def _check_same(run: Run, folder: Any, kept: Mapping[str, Any]) -> None:

@@ -60,7 +60,7 @@ def make_optimizer(parameters: Iterable[Named], settings: Settings, rate: float,
         case "lion":
             return Lion(groups, rate, settings.betas or (0.9, 0.99))
         case "sgd":
-            return torch.optim.SGD(groups, lr=rate, momentum=settings.momentum, fused=True)
+            return torch.optim.SGD(groups, lr=rate, momentum=settings.momentum, fused=not settings.shard)
         case _:
             return torch.optim.Adafactor(groups, lr=rate)
 
@@ -103,10 +103,20 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate * group["scale"]
 
 
-def clip(parameters: Iterable[Tensor], limit: float | None) -> float:
-    """Shortens gradients that are longer than ``limit`` together; returns their length before."""
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+def clip(parameters: Iterable[Tensor], limit: float | None, total: Callable[[float], float] | None = None) -> float:
+    """Shortens gradients that are longer than ``limit`` together; returns their length before.
+
+    Args:
+        parameters: whose gradients.
+        limit: of their length; None leaves them.
+        total: adds up the squares of all processes, where each has a share of the gradients.
+    """
+    gradients: list[Any] = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if total is not None:
+        gradients = [gradient.to_local() for gradient in gradients]
     norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    if total is not None:
+        norm = torch.tensor(total(float(norm) ** 2) ** 0.5)
     if limit is not None and norm > limit:
         torch._foreach_mul_(gradients, limit / (norm + 1e-6))
     return float(norm)

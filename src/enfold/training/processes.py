@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -71,16 +72,14 @@ class Processes:
 
 @contextmanager
 def processes() -> Iterator[Processes]:
-    """The processes that torchrun started; one where it didn't."""
-    count = int(os.environ.get("WORLD_SIZE", "1"))
-    if count == 1:
+    """The processes that torchrun started; one where it didn't.
+
+    They stay together until they end: a group that one of them makes anew may meet what the others left of the last.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Processes()
         return
-    started = not distributed.is_initialized()
-    if started:
+    if not distributed.is_initialized():
         distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    try:
-        yield Processes(distributed.get_rank(), distributed.get_world_size())
-    finally:
-        if started:
-            distributed.destroy_process_group()
+        atexit.register(distributed.destroy_process_group)
+    yield Processes(distributed.get_rank(), distributed.get_world_size())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import platform
 import shlex
@@ -20,6 +21,7 @@ import torch
 from enfold.adapters import count_parameters, save_adapter
 from enfold.checkpoint.files import write_json
 from enfold.engines.torch.model import TorchModel
+from enfold.errors import InputError
 from enfold.tasks.embed import Embed
 from enfold.tokenization import Tokenizer
 from enfold.training.card import write_card
@@ -32,6 +34,8 @@ from enfold.training.report import RunSummary, write_report
 from enfold.training.settings import Settings
 
 __all__ = ["Results", "summary_of", "write_results"]
+
+logger = logging.getLogger("enfold")
 
 _MOST_TEXT = 2000
 
@@ -69,8 +73,11 @@ def write_results(results: Results, folder: Path) -> None:
     model, tokenizer = run.execution.model, run.reading.tokenizer
     _save_model(model, tokenizer, run.goal, folder)
     if results.has_adapter:
-        save_adapter(model, folder / "adapter", base=results.base)
-        tokenizer.save_pretrained(folder / "adapter")
+        try:
+            save_adapter(model, folder / "adapter", base=results.base)
+            tokenizer.save_pretrained(folder / "adapter")
+        except InputError as error:  # the model is whole in `folder`: a run's end is no time to fail
+            logger.warning("the adapter alone is not kept beside the merged model: %s", error)
     summary = summary_of(results)
     write_json(folder / "training.json", {"settings": dict(summary.settings), "metrics": dict(summary.evaluation)})
     write_card(summary, folder, language=results.language)

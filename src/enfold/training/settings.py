@@ -50,6 +50,8 @@ class Settings:
         precision: bfloat16 where the hardware computes in it (``"auto"``: on GPUs and processors that do).
         compile: ``torch.compile`` for the layers.
         checkpoint_activations: layers are computed again on the way back, not kept: less memory, a third slower.
+        shard: several processes share out parameters, gradients and the optimizer's averages among them (fully sharded
+            data parallel, https://arxiv.org/abs/2304.11277), for models that are too large for each to train whole.
         evaluate_every: steps between evaluations, and what is kept of them; None: each epoch.
         save_every: steps between checkpoints; None: at each evaluation.
         keep: checkpoints that are kept beside the best.
@@ -83,6 +85,7 @@ class Settings:
     precision: Precision = "auto"
     compile: bool = False
     checkpoint_activations: bool = False
+    shard: bool = False
     evaluate_every: int | None = None
     save_every: int | None = None
     keep: int = 1
@@ -136,6 +139,10 @@ class Settings:
             len(tuple(self.betas)) == 2 and all(_is_number(beta) and 0 <= beta < 1 for beta in self.betas)
         ):
             yield f"betas are {self.betas!r}, expected two numbers from 0 to below 1"
+        if self.shard and self.freeze == "encoder":
+            yield "shard is of no use with freeze='encoder': a head alone learns, and no process needs much memory"
+        if self.shard and self.optimizer == "adafactor":
+            yield "shard goes with the optimizers adamw, lion and sgd: adafactor looks at whole matrices"
         rate = self.dropout
         if not (rate is None or isinstance(rate, Dropout) or (_is_number(rate) and 0 <= rate < 1)):
             yield f"dropout is {rate!r}, expected a rate from 0 to below 1, an enfold.arch.Dropout, or None"
