@@ -28,7 +28,8 @@ def test_a_result_does_not_depend_on_batch_mates(model_type: str, engine: str, t
     at = 0
     for row in rows:
         alone = model.run(pack(model.arch, [row]), fields=("last_hidden_state",))["last_hidden_state"]
-        np.testing.assert_allclose(alone, together[at : at + len(row)], atol=1e-6 * max(1, np.abs(alone).max()))
+        roundings = 10 * np.finfo(np.float32).eps  # few rows are summed in lanes, many one after another
+        np.testing.assert_allclose(alone, together[at : at + len(row)], atol=roundings * max(1, np.abs(alone).max()))
         at += len(row)
 
 

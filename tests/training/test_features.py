@@ -80,7 +80,9 @@ def test_a_run_with_features_is_the_frozen_models() -> None:
     folder = str(tiny_folder("uncased", "sequence-classification", labels=LABELS))
     curves = []
     for freeze in ("encoder", None):
-        settings = Settings(freeze=freeze, max_steps=12, batch_size=4, learning_rate=1e-3, dropout=0.0, log_every=1)  # type: ignore[arg-type]
+        settings = Settings(
+            precision="float32", freeze=freeze, max_steps=12, batch_size=4, learning_rate=1e-3, dropout=0.0, log_every=1
+        )  # type: ignore[arg-type]
         model: Any = load_model(folder, "sequence-classification", engine="torch")
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(".head." in name)

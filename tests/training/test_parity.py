@@ -92,6 +92,7 @@ def test_losses_are_those_of_the_references_trainer(tmp_path: Path, schedule: st
         rows,
         evaluation=None,
         settings=Settings(
+            precision="float32",
             max_steps=STEPS,
             batch_size=BATCH,
             learning_rate=RATE,
@@ -121,6 +122,7 @@ def test_parts_of_a_step_add_up_to_the_references_whole_one(tmp_path: Path) -> N
         weight_decay=0.0,
     )
     settings = Settings(
+        precision="float32",
         max_steps=STEPS,
         batch_size=12,
         token_budget=60,
@@ -138,6 +140,7 @@ def test_parts_of_a_step_add_up_to_the_references_whole_one(tmp_path: Path) -> N
 def test_plain_pytorch_learns_the_same(tmp_path: Path) -> None:
     folder, rows = tiny(tmp_path), reviews(64)
     settings = Settings(
+        precision="float32",
         max_steps=8,
         batch_size=BATCH,
         learning_rate=1e-2,
@@ -176,7 +179,15 @@ def test_random_choices_change_nothing(tmp_path: Path) -> None:
     """What a step is cut into is arithmetic's own affair."""
     folder, rows = tiny(tmp_path), reviews(96)
     draw = random.Random(0)
-    base = Settings(max_steps=10, batch_size=16, learning_rate=1e-3, dropout=0.0, log_every=1, order="sequential")
+    base = Settings(
+        precision="float32",
+        max_steps=10,
+        batch_size=16,
+        learning_rate=1e-3,
+        dropout=0.0,
+        log_every=1,
+        order="sequential",
+    )
     curves = []
     for budget in (4096, draw.randint(30, 60), draw.randint(60, 200)):
         fitted = fit(folder, rows, evaluation=None, settings=replace(base, token_budget=budget))

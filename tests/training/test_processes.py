@@ -27,6 +27,8 @@ def command(processes: int, model: str, data: Path, out: Path) -> list[str]:
         "0.001",
         "--dropout",
         "0",
+        "--precision",
+        "float32",
         "--log-every",
         "1",
     ]
