@@ -120,6 +120,7 @@ def with_enfold(order: str, count: int) -> float:
         weight_decay=0.0,
         warmup=0,
         order=order,  # type: ignore[arg-type]
+        precision="float32",  # as the others compute
         log_every=500,
     )
     fitted = fit(model_folder(), data, task="text-classification", evaluation=None, max_length=256, settings=settings)
