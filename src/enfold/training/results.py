@@ -30,6 +30,7 @@ from enfold.training.evaluation import Evaluation
 from enfold.training.goals import Goal
 from enfold.training.goals.embeddings import Embeddings
 from enfold.training.loop import Run, State
+from enfold.training.material import Material
 from enfold.training.report import RunSummary, write_report
 from enfold.training.settings import Settings
 
@@ -48,9 +49,7 @@ class Results:
         run: the run.
         state: where it ended.
         found: the evaluation of what is kept, or None.
-        base: what it began from, by name; None: random weights.
-        train: the rows that were learnt from.
-        held_out: the rows that it was judged by, or None.
+        material: what it was made of.
         command: the command line, or None.
         language: of card and report.
         has_adapter: only an adapter and the head were trained.
@@ -59,9 +58,7 @@ class Results:
     run: Run
     state: State
     found: Evaluation | None
-    base: str | None
-    train: Table
-    held_out: Table | None
+    material: Material
     command: str | None
     language: Literal["en", "zh"]
     has_adapter: bool
@@ -74,7 +71,7 @@ def write_results(results: Results, folder: Path) -> None:
     _save_model(model, tokenizer, run.goal, folder)
     if results.has_adapter:
         try:
-            save_adapter(model, folder / "adapter", base=results.base)
+            save_adapter(model, folder / "adapter", base=results.material.base_name)
             tokenizer.save_pretrained(folder / "adapter")
         except InputError as error:  # the model is whole in `folder`: a run's end is no time to fail
             logger.warning("the adapter alone is not kept beside the merged model: %s", error)
@@ -96,15 +93,15 @@ def summary_of(results: Results) -> RunSummary:
     """The run as plain data."""
     run, state, found = results.run, results.state, results.found
     trained = count_parameters(run.execution.model)
-    held = results.held_out
-    tables = [_told(results.train, "train"), *([] if held is None else [_told(held, "evaluation")])]
+    held = results.material.held_out
+    tables = [_told(results.material.learnt, "train"), *([] if held is None else [_told(held, "evaluation")])]
     settings = {**asdict(run.settings), "learning_rate": run.rate, "max_length": run.reading.max_length}
     metric = getattr(found.meter, "metric", None) if found is not None else None
     examples = state.step * run.settings.batch_size
     return RunSummary(
         task=run.goal.name,
         model=run.execution.model.blueprint.class_name,
-        base=results.base,
+        base=results.material.base_name,
         labels=run.goal.labels,
         settings=settings,
         defaults=asdict(Settings()),
