@@ -38,7 +38,9 @@ if TYPE_CHECKING:
     from enfold.training.objective import Teacher
     from enfold.training.predictions import EvalPrediction
     from enfold.training.settings import Settings
+    from enfold.training.space import Range
     from enfold.training.trainer import Trainer
+    from enfold.training.tune import tune
 
 __version__ = "0.1.0"
 
@@ -58,6 +60,7 @@ __all__ = [
     "GenerationConfig",
     "IncrementalDecoder",
     "LoRA",
+    "Range",
     "Settings",
     "Teacher",
     "TextIteratorStreamer",
@@ -74,6 +77,7 @@ __all__ = [
     "pipeline",
     "save_adapter",
     "train_tokenizer",
+    "tune",
 ]
 
 _HOMES = {
@@ -92,6 +96,7 @@ _HOMES = {
     "GenerationConfig": "enfold.generation.config",
     "IncrementalDecoder": "enfold.tokenization",
     "LoRA": "enfold.adapters",
+    "Range": "enfold.training.space",
     "Settings": "enfold.training.settings",
     "Teacher": "enfold.training.objective",
     "TextIteratorStreamer": "enfold.generation.streamers",
@@ -108,6 +113,7 @@ _HOMES = {
     "pipeline": "enfold.tasks",
     "save_adapter": "enfold.adapters",
     "train_tokenizer": "enfold.tokenization.training",
+    "tune": "enfold.training.tune",
 }
 
 

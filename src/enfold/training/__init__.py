@@ -9,10 +9,12 @@ if TYPE_CHECKING:
     from enfold.training.fit import Fitted
     from enfold.training.objective import Teacher
     from enfold.training.settings import Settings
+    from enfold.training.space import Range
+    from enfold.training.tune import Tuned
 
-__all__ = ["Fitted", "Settings", "Teacher"]
+__all__ = ["Fitted", "Range", "Settings", "Teacher", "Tuned"]
 
-_HOMES = {"Fitted": "fit", "Settings": "settings", "Teacher": "objective"}
+_HOMES = {"Fitted": "fit", "Range": "space", "Settings": "settings", "Teacher": "objective", "Tuned": "tune"}
 
 
 def __getattr__(name: str) -> Any:

@@ -240,7 +240,7 @@ def _judge(run: Run, state: State) -> None:
     bare = name.removeprefix("-")
     if bare not in found.metrics:
         raise InputError(f"metric is {name!r}, and this evaluation has {', '.join(found.metrics)}")
-    run.watch.evaluation(state, found, bare)
+    run.watch.evaluation(state, found, bare, state.step / run.steps.per_epoch)
     value = found.metrics[bare] * (-1 if name.startswith("-") else 1)
     if state.best is None or value > state.best:
         state.best, state.best_step, state.waited = value, state.step, 0

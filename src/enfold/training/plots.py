@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MARKS", "Chart", "Line", "charts", "draw", "smooth", "thin"]
 
-Kind = Literal["loss", "scores", "metric", "learning_rate"]
+Kind = Literal["loss", "scores", "metric", "learning_rate", "trials"]
+Across = Literal["steps", "numbers", "sizes", "choices"]
 
 MARKS: Final = "●■▲◆▼✚"
 """What tells lines apart beside their colours, as a legend writes it."""
@@ -59,22 +60,35 @@ class Line:
         values: (N,) what.
         raw: (M,) pairs of step and value before smoothing, drawn faintly; empty where nothing was smoothed.
         marked: each point is measured, and shown as one.
+        joined: a line goes from point to point.
     """
 
     name: str
-    steps: tuple[int, ...]
+    steps: tuple[float, ...]
     values: tuple[float, ...]
     raw: tuple[tuple[int, float], ...] = ()
     marked: bool = False
+    joined: bool = True
 
 
 @dataclass(frozen=True)
 class Chart:
-    """Lines that share an axis; ``left_out`` names those that found no room."""
+    """Lines that share their axes.
+
+    Attributes:
+        kind: of what it shows.
+        lines: those that are drawn.
+        left_out: names of those that found no room.
+        across: what runs from left to right: whole numbers, any, those that are told apart by their size, or choices
+            by their number from 0.
+        ticks: what is written below the choices.
+    """
 
     kind: Kind
     lines: tuple[Line, ...]
     left_out: tuple[str, ...] = ()
+    across: Across = "steps"
+    ticks: tuple[str, ...] = ()
 
     @property
     def logarithmic(self) -> bool:
@@ -173,7 +187,7 @@ def _order(value: float, sign: int) -> float:
     return sign * value if math.isfinite(value) else math.inf
 
 
-def draw(chart: Chart, *, label: str, identifier: str, best_step: int | None = None) -> str:
+def draw(chart: Chart, *, label: str, identifier: str, best_step: float | None = None) -> str:
     """A chart as an ``<svg>`` element, in colours that the page sets.
 
     Args:
@@ -208,6 +222,7 @@ def draw(chart: Chart, *, label: str, identifier: str, best_step: int | None = N
 def _frame(axes: Axes, chart: Chart) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, ScalarFormatter
 
+    _across(axes, chart)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(_COLOURS["rule"])
     axes.grid(axis="y", color=_COLOURS["rule"], linewidth=0.7)
@@ -221,8 +236,24 @@ def _frame(axes: Axes, chart: Chart) -> None:
     short = chart.logarithmic or chart.kind == "learning_rate"
     plain = FuncFormatter(lambda value, _: f"{value:.3g}")
     axes.yaxis.set_major_formatter(plain if short else ScalarFormatter(useOffset=False))
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+
+
+def _across(axes: Axes, chart: Chart) -> None:
+    """What runs from left to right, and what is written below it."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+    if chart.across == "choices":
+        axes.set_xticks(range(len(chart.ticks)), chart.ticks)
+        axes.set_xlim(-0.5, len(chart.ticks) - 0.5)
+        return
+    form = "{:,.0f}" if chart.across == "steps" else "{:.3g}"
+    if chart.across == "sizes":
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=7))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=chart.across == "steps"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: form.format(value)))
 
 
 def _plot(axes: Axes, line: Line, colour: str, marker: str) -> None:
@@ -232,7 +263,9 @@ def _plot(axes: Axes, line: Line, colour: str, marker: str) -> None:
     values = _with_gaps(line.values)
     alone = sum(map(math.isfinite, values)) == 1
     shape = marker if line.marked or alone else "none"
-    axes.plot(line.steps, values, color=colour, linewidth=1.8, marker=shape, markersize=5, markeredgewidth=0)
+    style = "-" if line.joined else "none"
+    look: dict[str, Any] = {"linewidth": 1.8, "linestyle": style, "markersize": 5, "markeredgewidth": 0}
+    axes.plot(line.steps, values, color=colour, marker=shape, **look)
 
 
 def _with_gaps(values: Iterable[float]) -> list[float]:

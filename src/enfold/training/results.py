@@ -34,7 +34,7 @@ from enfold.training.material import Material
 from enfold.training.report import RunSummary, write_report
 from enfold.training.settings import Settings
 
-__all__ = ["Results", "summary_of", "write_results"]
+__all__ = ["Results", "command_line", "digest", "environment", "summary_of", "write_results"]
 
 logger = logging.getLogger("enfold")
 
@@ -126,7 +126,7 @@ def summary_of(results: Results) -> RunSummary:
 
 def _told(table: Table, role: Literal["train", "evaluation"]) -> dict[str, Any]:
     """What is said of a table."""
-    told: dict[str, Any] = {"name": _short(table.name), "rows": len(table), "role": role, "sha256": _digest(table)}
+    told: dict[str, Any] = {"name": _short(table.name), "rows": len(table), "role": role, "sha256": digest(table)}
     told["columns"] = list(table.columns)
     if "label" in table.columns:
         values = [value for value in table.column("label") if isinstance(value, str)]
@@ -141,7 +141,7 @@ def _short(name: str) -> str:
     return ", ".join(Path(part).name if os.sep in part else part for part in name.split(", "))
 
 
-def _digest(table: Table) -> str:
+def digest(table: Table) -> str:
     """Of the rows that were used, in their order."""
     digest = hashlib.sha256()
     for record in table.records:

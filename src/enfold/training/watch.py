@@ -28,14 +28,24 @@ logger = logging.getLogger("enfold")
 class Watch:
     """Told of steps, lines of metrics and evaluations; writes them down and shows them.
 
+    Whoever watches may also end a run: what ``state.stopped`` is set to, is why.
+
     Args:
         file: metrics.jsonl, or None.
         show: a bar on the terminal (stderr); ``"auto"`` where that is one.
         tensorboard: a folder for TensorBoard's files, or None.
+        title: what stands before the bar.
     """
 
-    def __init__(self, file: Path | None, show: bool | Literal["auto"], tensorboard: Path | None = None) -> None:
-        self.file = file
+    def __init__(
+        self,
+        file: Path | None,
+        show: bool | Literal["auto"],
+        tensorboard: Path | None = None,
+        *,
+        title: str = "training",
+    ) -> None:
+        self.file, self.title = file, title
         self.history: list[dict[str, Any]] = []
         self.latest: Evaluation | None = None
         self._shows = show is True or (show == "auto" and sys.stderr.isatty())
@@ -51,7 +61,7 @@ class Watch:
         if self._shows:
             self._bar = make_bar("{task.fields[shown]}")
             self._bar.start()
-            self._bar.add_task("training", total=total, shown="")
+            self._bar.add_task(self.title, total=total, shown="")
         try:
             yield
         finally:
@@ -76,15 +86,18 @@ class Watch:
             shown = f"loss {values['loss']:.4f}  rate {values['learning_rate']:.2e}  {rate:,.0f} tokens/s"
             self._bar.update(0, shown=shown)
 
-    def evaluation(self, state: State, found: Evaluation, first: str) -> None:
-        """An evaluation; its metric ``first`` is shown beside the loss."""
+    def evaluation(self, state: State, found: Evaluation, first: str, epoch: float) -> None:
+        """An evaluation after so many epochs; its metric ``first`` is shown beside the loss."""
         self.latest = found
-        self._write(state, {"evaluation": dict(found.metrics)})
-        said = "  ".join(f"{name} {found.metrics[name]:.4f}" for name in dict.fromkeys(("loss", first)))
+        self._write(state, {"epoch": epoch, "evaluation": dict(found.metrics)})
+        self._say(state, "  ".join(f"{name} {found.metrics[name]:.4f}" for name in dict.fromkeys(("loss", first))))
+        self._since = time.perf_counter()
+
+    def _say(self, state: State, said: str) -> None:
+        """Shows what an evaluation found."""
         logger.info("step %d of %d: evaluation: %s", state.step, self._total, said)
         if self._bar is not None:
             self._bar.console.print(f"step {state.step}: {said}", highlight=False)
-        self._since = time.perf_counter()
 
     def rewind(self, state: State) -> None:
         """Forgets lines that were written after the checkpoint that a run goes on from."""

@@ -21,7 +21,7 @@ from enfold.training.templates.formats import Language, clean, cut, one_line
 
 __all__ = ["Words", "check_language", "code", "fenced", "prose", "render", "yaml_value"]
 
-TemplateName = Literal["report.html", "card.md"]
+TemplateName = Literal["report.html", "search.html", "card.md"]
 
 _FOLDER = Path(__file__).parent
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>|~&$#])")
