@@ -30,6 +30,7 @@ COMMANDS = {
     "search": "Find the passages of files that answer a query.",
     "info": "Say what a model is, and what is wrong with it.",
     "train": "Train a model on the rows of a file.",
+    "tune": "Search the settings that a model learns best with.",
     "quantize": "Save a model rounded to bytes, and say what that gives up.",
     "tokenize": "Show how a text is cut into tokens.",
 }

@@ -2,138 +2,27 @@
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
-import re
-import types
-import typing
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from enfold.cli import options
 from enfold.cli.output import print_json, print_table
-from enfold.errors import InputError
-from enfold.training.settings import Settings
+from enfold.cli.training_options import SHOWN, arguments_of, run_options, setting_options
 
 if TYPE_CHECKING:
-    from enfold.adapters import IA3, LoRA
-    from enfold.config import Config
-    from enfold.tokenization import Tokenizer
     from enfold.training.fit import Fitted
 
 __all__ = ["command"]
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-_SHOWN = ("loss", "accuracy", "f1", "pearson", "exact_match", "perplexity", "bleu", "rougeL", "accuracy@1")
-_ADAPTERS = ("lora", "dora", "ia3")
-_ALGORITHMS = ("wordpiece", "bpe", "unigram")
-
-
-def setting_options(command: F) -> F:
-    """An option for each of the run's settings, named, explained and defaulting as in :class:`Settings`."""
-    for name, explained in reversed(list(_explained())):
-        command = _option(name, explained)(command)
-    return command
-
-
-def _explained() -> Iterator[tuple[str, str]]:
-    """Names of settings and what the class says of them."""
-    text = inspect.getdoc(Settings) or ""
-    part = text[text.index("Attributes:") :]
-    for match in re.finditer(r"^    (\w+): (.+(?:\n        .+)*)", part, re.MULTILINE):
-        words = " ".join(match[2].split()).replace("``", "")
-        yield match[1], re.sub(r" ?\(https://\S+\)|:class:`enfold\.arch\.(\w+)`", r"\1", words)
-
-
-def _option(name: str, explained: str) -> Callable[[F], F]:
-    hint = typing.get_type_hints(Settings)[name]
-    default = next(field.default for field in dataclasses.fields(Settings) if field.name == name)
-    flag = f"--{name.replace('_', '-')}"
-    first = explained[0].upper() + explained[1:]
-    if hint is bool:
-        return click.option(flag, name, is_flag=True, help=first)
-    kinds = [kind for kind in _members(hint) if kind is not type(None)]
-    choices = [choice for kind in kinds if typing.get_origin(kind) is Literal for choice in typing.get_args(kind)]
-    if choices and all(typing.get_origin(kind) is Literal for kind in kinds):
-        kind: Any = click.Choice(choices)
-    elif kinds == [int]:
-        kind = int
-    elif set(kinds) <= {int, float} or name == "dropout":
-        kind = float
-    elif name == "betas":
-        return click.option(flag, name, type=float, nargs=2, default=None, help=first)
-    else:
-        kind = str
-    return click.option(flag, name, type=kind, default=default, show_default=default is not None, help=first)
-
-
-def _members(hint: Any) -> tuple[Any, ...]:
-    return typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
-
 
 @click.command()
-@click.argument("task", required=False)
-@click.option("--data", required=True, multiple=True, metavar="FILE", help="Rows to learn from; may be repeated.")
-@click.option(
-    "--base", metavar="MODEL", help="What to start from: a folder, a hub id or pypi:NAME; by default all-MiniLM-L6-v2."
-)
-@click.option(
-    "--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="The trained model's folder."
-)
-@click.option(
-    "--columns",
-    metavar="NAMES",
-    help="label,text names the columns of a file without a header; text=review,label=stars says which column is which.",
-)
-@click.option("--evaluation", metavar="FILE|SHARE", default="0.1", show_default=True, help="Rows to judge by; 0: none.")
-@click.option("--max-length", type=int, help="Tokens of a text; by default the model's limit, and 512 at most.")
-@click.option("--adapter", type=click.Choice(_ADAPTERS), help="Train a few parameters beside the frozen model's.")
-@click.option("--rank", type=int, default=8, show_default=True, help="Of LoRA and DoRA.")
-@click.option("--targets", default="query,value", show_default=True, help="Leaves with an adapter; all-linear: all.")
-@click.option("--teacher", metavar="MODEL", help="A trained model to agree with.")
-@click.option(
-    "--architecture",
-    metavar="TEXT",
-    help="Start from random weights: a family with its sizes, as bert:hidden_size=256,num_hidden_layers=4, "
-    "or a config.json.",
-)
-@click.option(
-    "--tokenizer",
-    metavar="MODEL|KIND",
-    help="A model's, or wordpiece, bpe or unigram to train one on the data's texts; with wordpiece:8000 of that size.",
-)
-@click.option("--resume/--no-resume", default=True, show_default=True, help="Go on where a run in OUT was stopped.")
+@run_options
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard's files into OUT/tensorboard.")
-@click.option(
-    "--language", type=click.Choice(["en", "zh"]), default="en", show_default=True, help="Of card and report."
-)
 @setting_options
 @options.as_json
 @options.debug
-def command(
-    task: str | None,
-    data: tuple[str, ...],
-    base: str | None,
-    out: Path,
-    columns: str | None,
-    evaluation: str,
-    max_length: int | None,
-    adapter: str | None,
-    rank: int,
-    targets: str,
-    teacher: str | None,
-    architecture: str | None,
-    tokenizer: str | None,
-    resume: bool,
-    tensorboard: bool,
-    language: Literal["en", "zh"],
-    as_json: bool,
-    **chosen: Any,
-) -> None:
+def command(tensorboard: bool, as_json: bool, **given: Any) -> None:
     """Trains a model for TASK on the rows of a file, and writes it into a folder with its card and its report.
 
     FILE is CSV, TSV, JSON lines, Parquet, CoNLL, SQuAD JSON or plain text. Without TASK the columns say what is meant.
@@ -149,121 +38,9 @@ def command(
     import logging
 
     from enfold.training.fit import fit
-    from enfold.training.results import command_line
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    if base and architecture:
-        raise click.UsageError("--base and --architecture exclude each other: weights are a model's, or random")
-    made = _tokenizer(tokenizer, data, columns)
-    fitted = fit(
-        _architecture(architecture, made) if architecture else base or options.default_model(),
-        list(data),
-        task=task,
-        out=out,
-        evaluation=_evaluation(evaluation),
-        columns=_columns(columns),
-        tokenizer=made,
-        max_length=max_length,
-        adapter=_adapter(adapter, rank, targets),
-        teacher=_teacher(teacher, task),
-        settings=Settings(**chosen),
-        resume=resume,
-        tensorboard=tensorboard,
-        language=language,
-        command=command_line(),
-    )
-    _print(fitted, as_json)
-
-
-def _columns(given: str | None) -> tuple[str, ...] | dict[str, str] | None:
-    if given is None:
-        return None
-    parts = [part.strip() for part in given.split(",")]
-    if any("=" in part for part in parts):
-        pairs = [part.partition("=") for part in parts]
-        if not all(ours and theirs for ours, _, theirs in pairs):
-            raise click.BadParameter(
-                f"{given!r}: expected text=review,label=stars, or names alone", param_hint="--columns"
-            )
-        return {ours.strip(): theirs.strip() for ours, _, theirs in pairs}
-    return tuple(parts)
-
-
-def _evaluation(given: str) -> Any:
-    try:
-        return float(given)
-    except ValueError:
-        return given
-
-
-def _adapter(kind: str | None, rank: int, targets: str) -> LoRA | IA3 | None:
-    if kind is None:
-        return None
-    from enfold.adapters import IA3, LoRA
-
-    if kind == "ia3":
-        return IA3()
-    names = tuple(name.strip() for name in targets.split(","))
-    return LoRA(rank=rank, alpha=2 * rank, targets=names, kind=kind)  # type: ignore[arg-type]
-
-
-def _teacher(name: str | None, task: str | None) -> Any:
-    if name is None:
-        return None
-    from enfold.auto import load_model
-    from enfold.training.goals import find_goal
-    from enfold.training.objective import Teacher
-
-    if task is None:
-        raise click.UsageError("--teacher needs the TASK to be named")
-    return Teacher(load_model(name, find_goal(task).head))  # type: ignore[arg-type]
-
-
-def _tokenizer(given: str | None, data: tuple[str, ...], columns: str | None) -> Tokenizer | str | None:
-    """A name as it is, or a tokenizer that is trained on the data's texts."""
-    kind, _, size = (given or "").partition(":")
-    if kind not in _ALGORITHMS:
-        return given
-    from enfold.tokenization.training import train_tokenizer
-    from enfold.training.data import read_table
-
-    if size and not size.isdecimal():
-        raise click.BadParameter(f"{given!r}: expected a number of tokens after the colon", param_hint="--tokenizer")
-    table = read_table(list(data), columns=_columns(columns))
-    texts = [value for row in table.records for value in row if isinstance(value, str) and value.strip()]
-    style: Any = "roberta" if kind == "bpe" else None
-    return train_tokenizer(texts, kind=kind, style=style, vocab_size=int(size or 8000))  # type: ignore[arg-type]
-
-
-def _architecture(given: str, tokenizer: Any) -> Config:
-    """The configuration of a model that is made from nothing, with the tokenizer's vocabulary."""
-    from enfold.checkpoint.files import read_json
-    from enfold.families import config_of, family_of
-    from enfold.tokenization import Tokenizer
-
-    if tokenizer is None:
-        raise click.UsageError("--architecture needs --tokenizer: a model's, or wordpiece, bpe or unigram to train one")
-    text = tokenizer if isinstance(tokenizer, Tokenizer) else Tokenizer.from_pretrained(tokenizer)
-    if given.endswith(".json"):
-        config = config_of(read_json(given, "a model's configuration"))
-    else:
-        family, _, sizes = given.partition(":")
-        config = family_of(family).config({}).updated(**dict(map(_pair, sizes.split(",") if sizes else ())))
-    ids = {"pad_token_id": text.pad_token_id, "bos_token_id": text.bos_token_id, "eos_token_id": text.eos_token_id}
-    known = {name: value for name, value in ids.items() if value is not None and hasattr(config, name)}
-    return config.updated(vocab_size=len(text), **known)
-
-
-def _pair(text: str) -> tuple[str, Any]:
-    name, sign, value = text.partition("=")
-    if not sign:
-        raise InputError(f"--architecture has {text!r}; expected name=value, as in bert:hidden_size=256")
-    for kind in (int, float):
-        try:
-            return name.strip(), kind(value)
-        except ValueError:
-            continue
-    return name.strip(), {"true": True, "false": False}.get(value.lower(), value)
+    _print(fit(**arguments_of(given), tensorboard=tensorboard), as_json)
 
 
 def _print(fitted: Fitted, as_json: bool) -> None:
@@ -271,6 +48,6 @@ def _print(fitted: Fitted, as_json: bool) -> None:
     if as_json:
         print_json({**record, "stopped": fitted.stopped, "out": str(fitted.folder), "metrics": dict(fitted.metrics)})
         return
-    shown = {name: round(fitted.metrics[name], 4) for name in _SHOWN if name in fitted.metrics}
+    shown = {name: round(fitted.metrics[name], 4) for name in SHOWN if name in fitted.metrics}
     print_table([{**record, **shown}])
     click.echo(f"{fitted.folder} is written; {fitted.folder}/report.html shows how it went", err=True)
