@@ -38,6 +38,7 @@ _MOST_POINTS = 400
 _MOST_MARKED = 40
 _MOST_METRICS = 4
 _LOG_FROM = 100.0
+_DECADES_ALONE = 50.0
 _INCHES = (4.7, 2.7)
 _POINTS = 9.0
 # matplotlib wants colours of its own kind; these stand for the page's and are put back in what it wrote.
@@ -249,7 +250,12 @@ def _across(axes: Axes, chart: Chart) -> None:
     form = "{:,.0f}" if chart.across == "steps" else "{:.3g}"
     if chart.across == "sizes":
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=7))
+        places = [step for line in chart.lines for step in line.steps]
+        low, high = min(places), max(places)
+        if low == high:
+            axes.set_xlim(low / 2, high * 2)  # matplotlib itself finds no room around one size
+        wide = high >= _DECADES_ALONE * low
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0), numticks=7))
         axes.xaxis.set_minor_formatter(NullFormatter())
     else:
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=chart.across == "steps"))

@@ -195,7 +195,8 @@ def _opened(search: Search, resume: bool) -> list[Trial]:
     """
     folder, group, now = search.folder, search.group, _fingerprints(search)
     path, found = folder / "search.json", []
-    if resume and path.is_file():
+    goes_on = resume and path.is_file()
+    if goes_on:
         kept = read_json(path, "what a search goes with", CorruptFileError).get("fingerprints", {})
         other = [name for name, value in now.items() if kept.get(name) != value]
         if other:
@@ -209,7 +210,7 @@ def _opened(search: Search, resume: bool) -> list[Trial]:
     group.wait()  # all have read
     if group.is_first:
         folder.mkdir(parents=True, exist_ok=True)
-        if not found:
+        if not goes_on:
             shutil.rmtree(folder / "trials", ignore_errors=True)
             (folder / "trials.jsonl").unlink(missing_ok=True)
         searched = {dim.name: str(dim) for dim in search.space}
