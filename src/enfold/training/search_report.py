@@ -21,7 +21,11 @@ from enfold.training.trials import Trial, best_of, said
 
 __all__ = ["SearchSummary", "write_search_report"]
 
-_STATES = ("complete", "pruned")
+_STATES = {
+    "complete": "search.state.complete",
+    "pruned": "search.state.pruned",
+    "failed": "search.state.failed",
+}
 _MOST_SLICES = 8
 
 
@@ -108,8 +112,8 @@ def _tiles(summary: SearchSummary, words: Words) -> list[tuple[str, str]]:
         tiles.append((words.name(summary.bare), figure(best.metric)))
         given = {"number": figure(best.number), "all": figure(len(trials))}
         tiles.append((words["search.best"], words.say("search.best.value", **given)))
-    for state in ("pruned", "failed"):
-        tiles.append((words[f"search.{state}"], figure(sum(trial.state == state for trial in trials))))
+    for state, name in (("pruned", "search.pruned"), ("failed", "search.failed")):
+        tiles.append((words[name], figure(sum(trial.state == state for trial in trials))))
     return [*tiles, (words["time"], duration(sum(trial.seconds for trial in trials), words.language))]
 
 
@@ -136,7 +140,7 @@ def _trials(summary: SearchSummary, words: Words) -> View:
     rows = []
     for trial in summary.trials:
         row = [f"{'● ' if trial is best else ''}{trial.number}", "–" if trial.metric is None else figure(trial.metric)]
-        row += [words[f"search.state.{trial.state}"]]
+        row += [words[_STATES[trial.state]]]
         row += [one_line(said(trial.values[dim.name])) for dim in summary.space]
         epochs = f"{trial.evaluations[-1][0]:.3g}" if trial.evaluations else "–"
         rows.append([*row, epochs, f"{trial.seconds:.1f}"])
@@ -188,7 +192,7 @@ def _slice(summary: SearchSummary, dim: Dimension) -> Chart:
 def _points(trials: Iterable[Trial], place: Any) -> tuple[Line, ...]:
     """A line without a line for complete trials, and one for those that were given up."""
     lines = []
-    for state in _STATES:
+    for state in ("complete", "pruned"):
         chosen = [trial for trial in trials if trial.state == state and trial.metric is not None]
         last = [trial.metric or 0.0 if state == "complete" else trial.evaluations[-1][1] for trial in chosen]
         if chosen:
