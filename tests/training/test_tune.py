@@ -153,7 +153,8 @@ def test_ctrl_c_keeps_what_is_there_and_says_how_to_go_on(
         search_of(model, tmp_path)
     monkeypatch.undo()
     number = len((tmp_path / "trials.jsonl").read_text().splitlines())
-    assert f"stopped in trial {number + 1} of 4: {number} are in {tmp_path}, and the same call goes on" in caplog.text
+    said = f"stopped in trial {number + 1} of 4: {number} trials are in {tmp_path}, and the same call goes on"
+    assert said in caplog.text
     assert (tmp_path / "search.html").exists() and (tmp_path / "config.json").exists()
     resumed = search_of(model, tmp_path)
     assert [told(trial) for trial in resumed.trials] == [told(trial) for trial in whole.trials]

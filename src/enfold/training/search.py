@@ -119,6 +119,7 @@ class Search:
         metric: by which trials are compared; a leading ``-`` says that less is better.
         prunes: trials that are behind end early.
         folder: where everything goes.
+        stays: the folder is there when the search is over.
         group: the processes that share the work.
         shows: lines and bars on the terminal.
         language: of card and report.
@@ -134,6 +135,7 @@ class Search:
     metric: str
     prunes: bool
     folder: Path
+    stays: bool
     group: Processes
     shows: bool
     language: Literal["en", "zh"]
@@ -191,9 +193,9 @@ class Search:
         try:
             yield
         except KeyboardInterrupt:
-            if self.group.is_first:
+            if self.stays and self.group.is_first:
                 logger.warning(
-                    "stopped in trial %d of %d: %d are in %s, and the same call goes on from there",
+                    "stopped in trial %d of %d: %d trials are in %s, and the same call goes on from there",
                     *(done + 1, count, done, self.folder),
                 )
             raise

@@ -146,6 +146,7 @@ def tune(
             metric=metric,
             prunes=prune,
             folder=folder,
+            stays=out is not None,
             group=group,
             shows=shows,
             language=language,
