@@ -19,7 +19,7 @@ from enfold.errors import CorruptFileError, InputError, NumericalError
 from enfold.tokenization import Tokenizer
 from enfold.training.data.files import Columns
 from enfold.training.goals import Goal
-from enfold.training.job import Adapter, fingerprint_of, usual_rate
+from enfold.training.job import Adapter, check_adapter, fingerprint_of, usual_rate
 from enfold.training.material import Material, gather
 from enfold.training.objective import Teacher
 from enfold.training.processes import Processes, processes
@@ -124,6 +124,7 @@ def tune(
         MissingDependencyError: optuna is not installed.
     """
     check_optuna()
+    check_adapter(model, adapter)
     if isinstance(trials, bool) or not isinstance(trials, int) or trials < 1:
         raise InputError(f"trials is {trials!r}, expected a whole number of 1 or more")
     settings = settings or Settings()
