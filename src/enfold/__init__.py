@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from enfold.training.fit import fit
     from enfold.training.objective import Teacher
     from enfold.training.predictions import EvalPrediction
+    from enfold.training.seq2seq import Seq2SeqTrainer, Seq2SeqTrainingArguments
     from enfold.training.settings import Settings
     from enfold.training.trainer import Trainer
 
@@ -58,6 +59,8 @@ __all__ = [
     "GenerationConfig",
     "IncrementalDecoder",
     "LoRA",
+    "Seq2SeqTrainer",
+    "Seq2SeqTrainingArguments",
     "Settings",
     "Teacher",
     "TextIteratorStreamer",
@@ -92,6 +95,8 @@ _HOMES = {
     "GenerationConfig": "enfold.generation.config",
     "IncrementalDecoder": "enfold.tokenization",
     "LoRA": "enfold.adapters",
+    "Seq2SeqTrainer": "enfold.training.seq2seq",
+    "Seq2SeqTrainingArguments": "enfold.training.seq2seq",
     "Settings": "enfold.training.settings",
     "Teacher": "enfold.training.objective",
     "TextIteratorStreamer": "enfold.generation.streamers",

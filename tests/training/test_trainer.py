@@ -612,7 +612,7 @@ def test_models_and_methods_that_are_not_for_it_are_refused(tmp_path: Path) -> N
 
     with pytest.raises(InputError, match="Sampled overrides get_train_dataloader, which this Trainer never calls"):
         ours(tmp_path, kind=Sampled)
-    with pytest.raises(InputError, match="optimizers are not taken"):
+    with pytest.raises(InputError, match=r"the optimizer is <object object.*expected a torch.optim.Optimizer"):
         ours(tmp_path, optimizers=(object(), None))
     with pytest.raises(InputError, match="eval_strategy is 'epoch', and there is no eval_dataset"):
         ours(tmp_path, eval_strategy="epoch")

@@ -75,8 +75,8 @@ class TrainerCallback:
     """Methods that the Trainer calls: override those that you want.
 
     ``args`` are the TrainingArguments, ``state`` a :class:`TrainerState`, ``control`` a :class:`TrainerControl`. By
-    name come ``model``, ``processing_class``, ``optimizer``, ``train_dataset`` and ``eval_dataset``; ``logs`` at
-    on_log and ``metrics`` at on_evaluate and on_predict.
+    name come ``model``, ``processing_class``, ``optimizer``, ``lr_scheduler``, ``train_dataset`` and ``eval_dataset``;
+    ``logs`` at on_log and ``metrics`` at on_evaluate and on_predict.
     """
 
     def on_init_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Any:
@@ -99,6 +99,9 @@ class TrainerCallback:
 
     def on_evaluate(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Any:
         """An evaluation is done: ``metrics``."""
+
+    def on_prediction_step(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Any:
+        """A batch of an evaluation or prediction is done."""
 
     def on_predict(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Any:
         """Predictions are made: ``metrics``."""

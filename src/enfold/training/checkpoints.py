@@ -5,7 +5,8 @@
     OUT/checkpoints/step-00000120/
         parameters.safetensors    what learns, and what a norm counts
         optimizer.safetensors     its averages
-        state.json                step, sums, best, and what the run was started with
+        state.json                step, sums, best, what the run was started with, and what of the optimizer and its
+                                  scheduler is no tensor
 
 A checkpoint is written aside and renamed, so a process that is killed leaves the one before. No pickle: safetensors
 and JSON. Dropout and masks are drawn anew from the seed and the step, so that no generator has to be kept.
@@ -13,6 +14,7 @@ and JSON. Dropout and masks are drawn anew from the seed and the step, so that n
 
 from __future__ import annotations
 
+import logging
 import re
 import shutil
 from collections.abc import Mapping
@@ -28,8 +30,11 @@ from enfold.checkpoint.atomic import atomic_folder
 from enfold.checkpoint.files import read_json, write_json
 from enfold.checkpoint.safetensors import open_safetensors, write_safetensors
 from enfold.errors import CheckpointError, CorruptFileError, InputError
+from enfold.training.optimizer_state import memory_of, tensor_of
 
-__all__ = ["Checkpoints", "restore_optimizer", "restore_parameters"]
+__all__ = ["Checkpoints", "restore_parameters"]
+
+logger = logging.getLogger("enfold")
 
 _NAME = re.compile(r"step-(\d{8})")
 
@@ -53,7 +58,12 @@ class Checkpoints:
         return self.folder / f"step-{step:08d}"
 
     def save(
-        self, step: int, tensors: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, state: Mapping[str, Any]
+        self,
+        step: int,
+        tensors: Mapping[str, Tensor],
+        optimizer: torch.optim.Optimizer,
+        state: Mapping[str, Any],
+        scheduler: Any = None,
     ) -> None:
         """Writes a checkpoint, then removes those that are not kept.
 
@@ -63,12 +73,18 @@ class Checkpoints:
         place = self.path(step)
         if place.is_dir():
             _remove(place)
-        averages, plain = _optimizer_state(optimizer)
+        memory = memory_of(optimizer, scheduler)
+        if memory.lost and not self.steps():
+            logger.warning(
+                "checkpoints can't hold these parts of the optimizer, as they are no numbers, texts, tensors, or lists "
+                "and dictionaries of such: %s. A run that goes on from one begins them anew",
+                ", ".join(memory.lost),
+            )
         try:
             with atomic_folder(place) as aside:
                 _write(aside / "parameters.safetensors", tensors)
-                _write(aside / "optimizer.safetensors", averages)
-                write_json(aside / "state.json", {**state, "optimizer": plain})
+                _write(aside / "optimizer.safetensors", memory.tensors)
+                write_json(aside / "state.json", {**state, **memory.plain})
         except OSError as error:
             raise CheckpointError(
                 f"the checkpoint of step {step} can't be written to {place}: {error.strerror or error}. "
@@ -116,18 +132,8 @@ def _write(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 def _array(tensor: Tensor) -> np.ndarray[Any, Any]:
     tensor = tensor.detach().cpu()
-    return np.ascontiguousarray((tensor.float() if tensor.dtype is torch.bfloat16 else tensor).numpy())
-
-
-def _optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors by ``number.name``, and what is no tensor."""
-    state = optimizer.state_dict()["state"]
-    averages: dict[str, Tensor] = {}
-    plain: dict[str, Any] = {}
-    for number, values in state.items():
-        for name, value in values.items():
-            (averages if isinstance(value, Tensor) else plain)[f"{number}.{name}"] = value
-    return averages, plain
+    array = (tensor.float() if tensor.dtype is torch.bfloat16 else tensor).numpy()
+    return np.ascontiguousarray(array).reshape(array.shape)  # which makes a row of a single number
 
 
 def restore_parameters(folder: Path, named: Mapping[str, Tensor]) -> None:
@@ -146,21 +152,4 @@ def restore_parameters(folder: Path, named: Mapping[str, Tensor]) -> None:
         )
     with torch.no_grad():
         for name, tensor in named.items():
-            tensor.copy_(_tensor(stored[name]))
-
-
-def restore_optimizer(folder: Path, optimizer: torch.optim.Optimizer, plain: Mapping[str, Any]) -> None:
-    """Fills an optimizer's averages with a checkpoint's."""
-    stored = open_safetensors(folder / "optimizer.safetensors")
-    state: dict[int, dict[str, Any]] = {}
-    for key, view in stored.items():
-        number, _, name = key.partition(".")
-        state.setdefault(int(number), {})[name] = _tensor(view)
-    for key, value in plain.items():
-        number, _, name = key.partition(".")
-        state.setdefault(int(number), {})[name] = value
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-
-
-def _tensor(view: Any) -> Tensor:
-    return torch.from_numpy(view.numpy(view.dtype).copy())
+            tensor.copy_(tensor_of(stored[name]))

@@ -28,13 +28,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from enfold.errors import InputError, NumericalError
-from enfold.training.checkpoints import Checkpoints, restore_optimizer, restore_parameters
+from enfold.training.checkpoints import Checkpoints, restore_parameters
 from enfold.training.evaluation import Evaluation, EvaluationSet, evaluate
 from enfold.training.examples import Batch, Examples
 from enfold.training.execution import Execution
 from enfold.training.goals import Goal, Reading
 from enfold.training.objective import Objective
-from enfold.training.optim import clip, rate_at, set_rate
+from enfold.training.optim import clip, rate_at, set_rate, waits_for_metric
+from enfold.training.optimizer_state import restore_memory
 from enfold.training.order import Steps
 from enfold.training.processes import Processes
 from enfold.training.settings import Settings
@@ -103,6 +104,7 @@ class Run:
         watch: is told how it goes.
         processes: that share the work.
         fingerprint: of the data and settings that a checkpoint goes with.
+        scheduler: sets the optimizer's rates, as PyTorch's do; None: the settings' schedule does.
     """
 
     goal: Goal
@@ -122,6 +124,7 @@ class Run:
     watch: Watch
     processes: Processes = field(default_factory=Processes)
     fingerprint: str = ""
+    scheduler: Any = None
 
     def batches(self, chosen: NDArray[np.int64], step: int) -> list[Batch]:
         """This process's part of a step, cut by the token budget."""
@@ -164,10 +167,7 @@ def train(run: Run, state: State) -> State:
             norm = clip(run.parameters.values(), settings.max_grad_norm)
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 raise _not_a_number(run, state.step, batches, loss, norm)
-            rate = run.rate * rate_at(state.step, run.steps.total, settings)
-            set_rate(run.optimizer, rate)
-            run.optimizer.step()
-            run.optimizer.zero_grad()
+            rate = _step(run, state.step)
             state.count(loss, weight, total(sum(batch.num_tokens for batch in batches)), time.perf_counter() - began)
             _after(run, state, rate, norm)
             if state.stopped:
@@ -197,6 +197,22 @@ def _backward(group: Processes, learn: Callable[..., Tensor], batches: list[Batc
             (loss * (group.count / weight)).backward()  # type: ignore[no-untyped-call]
         total += float(loss.detach())
     return total
+
+
+def _step(run: Run, step: int) -> float:
+    """A step of the optimizer; the rate that it was made at."""
+    if run.scheduler is None:
+        rate = run.rate * rate_at(step, run.steps.total, run.settings)
+        set_rate(run.optimizer, rate)
+    else:
+        rate = float(run.optimizer.param_groups[0]["lr"])
+    run.optimizer.step()
+    run.optimizer.zero_grad()
+    for parameter in run.parameters.values():  # also those that an optimizer of the caller's leaves out
+        parameter.grad = None
+    if run.scheduler is not None and not waits_for_metric(run.scheduler):
+        run.scheduler.step()
+    return rate
 
 
 def _after(run: Run, state: State, rate: float, norm: float) -> None:
@@ -255,7 +271,7 @@ def save(run: Run, state: State) -> None:
     assert run.checkpoints is not None
     if run.processes.is_first:
         kept = {**asdict(state), "fingerprint": run.fingerprint}
-        run.checkpoints.save(state.step, run.tensors, run.optimizer, kept)
+        run.checkpoints.save(state.step, run.tensors, run.optimizer, kept, run.scheduler)
     run.processes.wait()
 
 
@@ -272,7 +288,7 @@ def resume_run(run: Run) -> State | None:
     folder = run.checkpoints.path(step)
     _check_same(run, folder, kept)
     restore_parameters(folder, run.tensors)
-    restore_optimizer(folder, run.optimizer, kept["optimizer"])
+    restore_memory(folder, run.optimizer, run.scheduler, kept)
     state = State(**{name: kept[name] for name in State.__dataclass_fields__})
     run.watch.rewind(state)
     return state

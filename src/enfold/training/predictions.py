@@ -20,7 +20,17 @@ from enfold.engines.torch.model import TorchModel
 from enfold.errors import InputError
 from enfold.training.goals.base import IGNORED
 
-__all__ = ["EvalPrediction", "Gathered", "PredictionOutput", "as_inputs", "gather", "named_metrics", "speed"]
+__all__ = [
+    "EvalPrediction",
+    "Gathered",
+    "PredictionOutput",
+    "Said",
+    "as_inputs",
+    "gather",
+    "named_metrics",
+    "outputs_of",
+    "speed",
+]
 
 Arrays = NDArray[Any] | tuple[Any, ...] | None
 
@@ -93,14 +103,56 @@ def as_inputs(batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
     return found
 
 
-def gather(
+@dataclass(frozen=True)
+class Said:
+    """What a model says of a batch.
+
+    Attributes:
+        loss: of the batch, or None where there are no labels.
+        predictions: a tensor (B, …) or a tuple of such, or None where they are not wanted.
+        label_ids: likewise.
+    """
+
+    loss: Tensor | None
+    predictions: Any = None
+    label_ids: Any = None
+
+
+def outputs_of(
     model: TorchModel,
-    batches: Iterable[Mapping[str, Any]],
     loss_of: Callable[[dict[str, Any]], tuple[Tensor, Any]],
     labels: tuple[str, ...],
     *,
     arrays: bool,
     ignored: tuple[str, ...] = (),
+) -> Callable[[dict[str, Any]], Said]:
+    """What a model's call says of a batch.
+
+    Args:
+        model: is asked.
+        loss_of: the loss of a model's arguments, and its outputs.
+        labels: which of the arguments are labels.
+        arrays: predictions and labels are wanted, and not the loss alone.
+        ignored: outputs that are not wanted.
+    """
+
+    def say(given: dict[str, Any]) -> Said:
+        has_labels = all(given.get(name) is not None for name in labels)
+        truth = _single(tuple(given[name] for name in labels)) if has_labels else None
+        loss, outputs = loss_of(given) if has_labels else (None, model(**given))
+        if not arrays:
+            return Said(loss)
+        fields = _outputs(outputs, ("loss", "past_key_values", *ignored), skip=int(loss is not None))
+        return Said(loss, _single(fields), truth)
+
+    return say
+
+
+def gather(
+    model: TorchModel,
+    batches: Iterable[Mapping[str, Any]],
+    say: Callable[[dict[str, Any]], Said],
+    *,
     inputs: bool = False,
     preprocess: Callable[[Any, Any], Any] | None = None,
     after: Callable[[], None] = lambda: None,
@@ -110,10 +162,7 @@ def gather(
     Args:
         model: is asked.
         batches: as a collator made them.
-        loss_of: the loss of a model's arguments, and its outputs.
-        labels: which of the arguments are labels.
-        arrays: predictions and labels are wanted, and not the loss alone.
-        ignored: outputs that are not wanted.
+        say: what the model says of a batch.
         inputs: the ids are wanted, too.
         preprocess: makes less of predictions, given them and the labels.
         after: called after each batch.
@@ -130,22 +179,17 @@ def gather(
             given = as_inputs(batch, model.device)
             rows = len(next(value for value in given.values() if isinstance(value, Tensor)))
             count += rows
-            has_labels = all(given.get(name) is not None for name in labels)
-            truth = tuple(given[name] for name in labels) if has_labels else None
             if inputs:
                 read.append(_detached(given["input_ids"]))
             with model.inference():
-                loss, outputs = loss_of(given) if has_labels else (None, model(**given))
-            if loss is not None:
-                losses.append(np.full(rows, float(loss.detach().mean())))
-            if arrays:
-                logits = _single(_outputs(outputs, ("loss", "past_key_values", *ignored), skip=int(loss is not None)))
-                known = None if truth is None else _single(truth)
-                if preprocess is not None:
-                    logits = preprocess(logits, known)
-                said.append(_detached(logits))
-                if known is not None:
-                    meant.append(_detached(known))
+                found = say(given)
+            if found.loss is not None:
+                losses.append(np.full(rows, float(found.loss.detach().mean())))
+            if found.predictions is not None:
+                kept = found.predictions if preprocess is None else preprocess(found.predictions, found.label_ids)
+                said.append(_detached(kept))
+            if found.label_ids is not None:
+                meant.append(_detached(found.label_ids))
             after()
     finally:
         model.train(learns)

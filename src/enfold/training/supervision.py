@@ -23,6 +23,7 @@ from enfold.training.arguments import TrainingArguments
 from enfold.training.callbacks import Callbacks, TrainerControl, TrainerState, metric_of
 from enfold.training.checkpoints import Checkpoints
 from enfold.training.loop import Run, State, save
+from enfold.training.optim import waits_for_metric
 from enfold.training.order import Steps
 from enfold.training.watch import Watch
 
@@ -106,7 +107,10 @@ class Supervisor(Watch):
         better = False
         waits = (values["epoch"] if args.eval_strategy == "epoch" else step) < args.eval_delay
         if control.should_evaluate or (not waits and args.due("eval", at, step, total)):
-            better = self._compare(state, trainer.evaluate())
+            metrics = trainer.evaluate()
+            better = self._compare(state, metrics)
+            if run.scheduler is not None and waits_for_metric(run.scheduler):
+                run.scheduler.step(metric_of(metrics, str(args.metric_for_best_model)))
         wanted = control.should_save or (better and (args.load_best_model_at_end or args.save_strategy == "best"))
         comes = step == total or step % (run.settings.save_every or total) == 0  # the loop saves, after this
         if wanted and (not comes or run.checkpoints is None):
@@ -183,9 +187,14 @@ class SupervisedCheckpoints(Checkpoints):
     at: int | None = None
 
     def save(
-        self, step: int, tensors: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, state: Mapping[str, Any]
+        self,
+        step: int,
+        tensors: Mapping[str, Tensor],
+        optimizer: torch.optim.Optimizer,
+        state: Mapping[str, Any],
+        scheduler: Any = None,
     ) -> None:
-        super().save(step, tensors, optimizer, {**state, "trainer": self.supervisor.kept()})
+        super().save(step, tensors, optimizer, {**state, "trainer": self.supervisor.kept()}, scheduler)
         self.supervisor.trainer.fire("on_save")
 
     def newest(self) -> tuple[int, dict[str, Any]] | None:
