@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -25,6 +26,7 @@ from enfold.training.predictions import Said
 
 __all__ = ["generation_config_of", "pad_token_of", "texts_of"]
 
+_OF_FILL = ("num_beams", "pad_token_id", "eos_token_id")
 _READ = {"input_ids", "attention_mask", "decoder_input_ids"}
 _UNREAD = {"labels", "decoder_attention_mask", "token_type_ids", "length", "special_tokens_mask"}
 """Arguments of a call that writing has no use for."""
@@ -85,6 +87,7 @@ def texts_of(
     lengths = {"max_length", "max_new_tokens"}
     unlimited = model.arch.encoder is not None and not any(name in chosen or name in own for name in lengths)
     over = GenerationConfig(max_length=own.max_length).unasked() if unlimited else None
+    fill = _fill_of_beams(own.updated(**{name: chosen[name] for name in _OF_FILL if name in chosen}))
 
     def widened(ids: Tensor) -> Tensor:
         short = int(own.max_length) - ids.shape[-1]
@@ -94,11 +97,36 @@ def texts_of(
 
     def say(given: dict[str, Any]) -> Said:
         labels = given.get("labels")
-        written = model.generate(generation_config=over, **_inputs(given, labels), **chosen)
+        inputs = _inputs(given, labels)
+        written = model.generate(generation_config=over, **inputs, **chosen)
+        if fill:
+            written = _filled(written, _begin(model, inputs), fill)
         loss = None if labels is None else loss_of(given)
         return Said(loss, widened(written), None if labels is None else widened(labels))
 
     return say
+
+
+def _fill_of_beams(config: GenerationConfig) -> tuple[int, ...]:
+    """The end tokens of which the first fills rows up, where beams are searched and the pad token is 0.
+
+    The field's beam search takes a pad token of 0, which T5 has, for none; metrics that count tokens see it.
+    """
+    return config.eos_token_ids if config.num_beams > 1 and config.pad_token_id == 0 else ()
+
+
+def _begin(model: TorchModel, inputs: Mapping[str, Tensor]) -> int:
+    """The place of the first token that is new in every row."""
+    if model.arch.encoder is None:
+        return inputs["input_ids"].shape[-1]
+    return inputs["decoder_input_ids"].shape[-1] if "decoder_input_ids" in inputs else 1
+
+
+def _filled(ids: Tensor, begin: int, ends: tuple[int, ...]) -> Tensor:
+    """Ids (B, L) with the first end token at each place after a row's end."""
+    is_end = torch.isin(ids, torch.tensor(ends, device=ids.device))
+    is_end[:, :begin] = False
+    return ids.masked_fill(is_end.cumsum(1) > is_end.long(), ends[0])
 
 
 def _inputs(given: Mapping[str, Any], labels: Tensor | None) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What a model says of a dataset of features: padded arrays, as metrics that users bring expect them.
 
 Batches are of the data's order and padded by the collator; the model itself takes the padding away. A batch's loss is
-its mean, and the dataset's is the mean of those, each as often as the batch has rows.
+its mean, and the dataset's is the mean of those, each as often as the batch has rows, or each once.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -72,13 +72,15 @@ class Gathered:
     """All batches of a dataset together.
 
     Attributes:
-        losses: (B,) or None where there are no labels.
+        loss: the dataset's, or None where there are no labels.
+        losses: (B,) each row's batch's loss; likewise.
         predictions: arrays (B, …), or None where they are not wanted.
         label_ids: likewise.
         inputs: (B, S), or None.
         count: rows.
     """
 
+    loss: float | None
     losses: NDArray[np.float64] | None
     predictions: Arrays
     label_ids: Arrays
@@ -154,6 +156,7 @@ def gather(
     say: Callable[[dict[str, Any]], Said],
     *,
     inputs: bool = False,
+    by: Literal["rows", "batches"] = "rows",
     preprocess: Callable[[Any, Any], Any] | None = None,
     after: Callable[[], None] = lambda: None,
 ) -> Gathered:
@@ -164,6 +167,7 @@ def gather(
         batches: as a collator made them.
         say: what the model says of a batch.
         inputs: the ids are wanted, too.
+        by: whether a last batch of fewer rows counts less for the dataset's loss, or as much as the others.
         preprocess: makes less of predictions, given them and the labels.
         after: called after each batch.
     """
@@ -194,7 +198,10 @@ def gather(
     finally:
         model.train(learns)
     every = np.concatenate(losses) if losses else None
-    return Gathered(every, _joined(said), _joined(meant), _joined(read), count)
+    means = every if by == "rows" or every is None else np.array([each[0] for each in losses])
+    return Gathered(
+        None if means is None else float(means.mean()), every, _joined(said), _joined(meant), _joined(read), count
+    )
 
 
 def _outputs(outputs: Any, ignored: tuple[str, ...], skip: int) -> tuple[Any, ...]:
@@ -242,8 +249,8 @@ def named_metrics(found: Gathered, own: Mapping[str, Any] | None, prefix: str) -
     if own is not None and not isinstance(own, Mapping):
         raise InputError(f"compute_metrics gave a {type(own).__name__}, expected a dictionary: {{'accuracy': 0.9}}")
     metrics = {name: _number(value) for name, value in (own or {}).items()}
-    if found.losses is not None:
-        metrics[f"{prefix}_loss"] = float(found.losses.mean())
+    if found.loss is not None:
+        metrics[f"{prefix}_loss"] = found.loss
     return {name if name.startswith(f"{prefix}_") else f"{prefix}_{name}": value for name, value in metrics.items()}
 
 

@@ -69,7 +69,8 @@ class Seq2SeqTrainer(Trainer):
 
     With ``predict_with_generate`` the predictions of ``compute_metrics`` and :meth:`predict` are ids (B, L), padded
     with the pad token to the ``max_length`` of ``model.generation_config`` (20 where it has none); labels likewise,
-    with -100 where the collator has put it. The loss beside them is the model's own.
+    with -100 where the collator has put it. The loss beside them is the model's own. Of all evaluations' losses every
+    batch is a part of equal weight, a smaller last one, too, as the field has it for this class alone.
 
     Args:
         model: see :class:`enfold.Trainer`, as for all others.
@@ -80,6 +81,7 @@ class Seq2SeqTrainer(Trainer):
     """
 
     args: Seq2SeqTrainingArguments
+    losses_by = "batches"
 
     def __init__(
         self,
@@ -121,8 +123,8 @@ class Seq2SeqTrainer(Trainer):
         )
         if chosen.predict_with_generate and self.model.kind not in ("seq2seq-lm", "causal-lm"):
             raise InputError(
-                f"predict_with_generate needs a model that writes, and this is a {type(self.model).__name__}: load it "
-                "with AutoModelForSeq2SeqLM"
+                "predict_with_generate needs a model that writes, and this is a "
+                f"{self.model.blueprint.class_name}: load it with AutoModelForSeq2SeqLM"
             )
         if chosen.generation_config is not None:
             self.model.generation_config = generation_config_of(chosen.generation_config)

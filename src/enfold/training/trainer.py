@@ -16,7 +16,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -86,6 +86,9 @@ class Trainer(Optimizing, Batching, Recording, Named):
     Raises:
         InputError: a model that can't be trained, datasets that are none, methods overridden that are never called.
     """
+
+    losses_by: ClassVar[Literal["rows", "batches"]] = "rows"
+    """What the loss of an evaluation is the mean of."""
 
     def __init__(
         self,
@@ -256,6 +259,7 @@ class Trainer(Optimizing, Batching, Recording, Named):
                 (self.collate(rows) for rows in rows_of(dataset, size)),
                 self._say(arrays, tuple(ignored or ())),
                 inputs="inputs" in self.args.include_for_metrics,
+                by=self.losses_by,
                 preprocess=self.preprocess_logits_for_metrics,
                 after=lambda: self.fire("on_prediction_step"),
             )
