@@ -138,6 +138,32 @@ def test_a_model_that_learns_is_judged_by_what_it_writes_then(family: Family, tm
     assert not np.array_equal(written[0][0], written[0][2]), "what is written changes"
 
 
+def with_decoder_inputs(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    """What the reference's collator makes where it has a model: labels, one place further on."""
+    batch = pad(rows)
+    shifted = torch.roll(batch["labels"], 1, dims=1)
+    shifted[:, 0] = 0
+    return {**batch, "decoder_input_ids": shifted.clamp(min=0)}
+
+
+def test_decoder_inputs_made_of_labels_are_not_what_a_text_begins_with(tmp_path: Path) -> None:
+    """Label smoothing needs them in the reference; the loss beside the texts is smoothed in both."""
+    seen: list[Any] = []
+    rows = features(TEXTS, 9, seed=1)
+    reference, trainer = trainers(FAMILIES[0], tmp_path, seen, label_smoothing_factor=0.2)
+    for each in (reference, trainer):
+        each.data_collator = with_decoder_inputs
+    same(reference.evaluate(rows, max_length=11), trainer.evaluate(rows, max_length=11))
+    assert np.array_equal(seen[1][0], seen[0][0])
+    starts = torch.tensor([[0, 41, 52]] * len(rows))
+    begun = [{**row, "decoder_input_ids": start.tolist()} for row, start in zip(rows, starts, strict=True)]
+    for each in (reference, trainer):
+        each.data_collator = lambda given: pad([{n: row[n] for n in row if n != "labels"} for row in given])
+    theirs, ours = (each.predict(begun, max_length=25, num_beams=2) for each in (reference, trainer))
+    assert np.array_equal(ours.predictions, theirs.predictions)
+    assert (ours.predictions[:, 1:3] == [41, 52]).all()
+
+
 def test_without_a_length_all_batches_have_the_references(tmp_path: Path) -> None:
     """Whose very first batch may have a token more than all that follow."""
     reference, trainer = trainers(FAMILIES[0], tmp_path, [])

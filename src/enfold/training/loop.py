@@ -206,7 +206,9 @@ def _step(run: Run, step: int) -> float:
         set_rate(run.optimizer, rate)
     else:
         rate = float(run.optimizer.param_groups[0]["lr"])
+    run.watch.stepping()
     run.optimizer.step()
+    run.watch.stepped()
     run.optimizer.zero_grad()
     for parameter in run.parameters.values():  # also those that an optimizer of the caller's leaves out
         parameter.grad = None

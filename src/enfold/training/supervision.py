@@ -68,6 +68,14 @@ class Supervisor(Watch):
         """Of the steps since the last line of the log: the sum of their losses, and how many they are."""
         self.all_losses, self.all_count = 0.0, 0
 
+    def stepping(self) -> None:
+        """The gradients of a step are there."""
+        self.trainer.fire("on_pre_optimizer_step")
+
+    def stepped(self) -> None:
+        """The optimizer has made its step, and the gradients are still there."""
+        self.trainer.fire("on_optimizer_step")
+
     def line(self, state: State, values: Mapping[str, float]) -> None:
         """A step: the loop is made to tell of each."""
         trainer, seen, run = self.trainer, self.trainer.state, self.run

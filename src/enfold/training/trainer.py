@@ -126,17 +126,24 @@ class Trainer(Optimizing, Batching, Recording, Named):
         self.callbacks = Callbacks(callbacks or ())
         self.words: UsedRows | None = None
         self._supervisor: Supervisor | None = None
+        self._ignored: Sequence[str] | None = None
         self._columns = {*inspect.signature(type(self.model).forward).parameters, "label", "label_ids"}
         self._columns |= set(self.label_names)
         self.fire("on_init_end")
 
     # ── training ─────────────────────────────────────────────────────────────
 
-    def train(self, resume_from_checkpoint: bool | str | Path | None = None) -> TrainOutput:
+    def train(
+        self,
+        resume_from_checkpoint: bool | str | Path | None = None,
+        *,
+        ignore_keys_for_eval: Sequence[str] | None = None,
+    ) -> TrainOutput:
         """Trains the model.
 
         Args:
             resume_from_checkpoint: True goes on from the newest checkpoint in ``output_dir``; a folder from that one.
+            ignore_keys_for_eval: ``ignore_keys`` of the evaluations meanwhile.
 
         Raises:
             InputError: features that can't be learnt from, or no checkpoint to go on from.
@@ -151,13 +158,14 @@ class Trainer(Optimizing, Batching, Recording, Named):
             self.control = TrainerControl()
             board = Path(self.args.output_dir) / "tensorboard" if self.args.report_to and first else None
             show = "auto" if first and not self.args.disable_tqdm else False
+            self._ignored = ignore_keys_for_eval
             self._supervisor = Supervisor(self, show, board)  # type: ignore[arg-type]
             try:
                 return self._trained(TrainerRun(self, self._supervisor, group), resume_from_checkpoint)
             finally:
                 if self.words is not None:
                     self.words.give_back()
-                self.words = self._supervisor = None
+                self.words = self._supervisor = self._ignored = None
                 self.model.eval()
 
     def _trained(self, made: TrainerRun, resume: bool | str | Path | None) -> TrainOutput:
@@ -219,6 +227,7 @@ class Trainer(Optimizing, Batching, Recording, Named):
         Raises:
             InputError: there is no dataset.
         """
+        ignore_keys = self._ignored if ignore_keys is None else ignore_keys
         dataset = self.dataset_of(eval_dataset)
         if type(dataset) is dict and "input_ids" not in dataset:
             metrics: dict[str, Any] = {}
@@ -316,7 +325,7 @@ class Trainer(Optimizing, Batching, Recording, Named):
             "train_dataset": self.train_dataset,
             "eval_dataset": self.eval_dataset,
         }
-        if self.words is not None and self.callbacks.members:
+        if self.words is not None and self.callbacks.hear(event):
             self.words.write_back()
         self.callbacks.fire(event, self.args, self.state, self.control, **known, **values)
 
@@ -354,3 +363,6 @@ class Trainer(Optimizing, Batching, Recording, Named):
     def is_in_train(self) -> bool:
         """Whether the model is being trained."""
         return self._supervisor is not None
+
+    def end(self) -> None:
+        """Nothing: processes that :meth:`train` joined have parted when it returns."""
