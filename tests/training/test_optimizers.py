@@ -11,10 +11,12 @@ import transformers
 from torch.optim import lr_scheduler
 
 import enfold
+from enfold.checkpoint.safetensors import write_safetensors
 from enfold.errors import InputError
 from enfold.training.callbacks import TrainerCallback
-from enfold.training.optimizer_state import memory_of
+from enfold.training.optimizer_state import memory_of, restore_memory
 from enfold.training.trainer import Trainer
+from enfold.training.trainer_optimizers import extra_parameters
 from tests.training.trainers import CASES, STEPS, arguments, both, features, pad
 
 BY_NAME = {case.name: case for case in CASES}
@@ -426,3 +428,25 @@ def test_optimizers_that_are_of_no_use_are_refused(tmp_path: Path) -> None:
         Trainer(other, chosen).get_learning_rates()
     with pytest.raises(InputError, match="no optimizer to make a scheduler for: call create_optimizer before"):
         Trainer(other, chosen).create_scheduler(5)
+
+
+def test_several_processes_learn_the_models_parameters_alone(tmp_path: Path) -> None:
+    _, model = both(CLASSIFY, tmp_path)
+    named = dict(model.named_parameters())
+    extra = torch.nn.Parameter(torch.zeros(2))
+    optimizer = torch.optim.SGD([*named.values(), extra], lr=0.1)
+    found = extra_parameters(optimizer, named, model, 1)
+    assert found == {f"optimizer.0.{len(named)}": extra}
+    with pytest.raises(InputError, match="1 of the optimizer's parameters are not the model's, and 2 processes would"):
+        extra_parameters(optimizer, named, model, 2)
+
+
+def test_memory_goes_back_to_what_it_came_from_alone(tmp_path: Path) -> None:
+    _, model = both(CLASSIFY, tmp_path)
+    optimizer, scheduler = adamw(model)
+    write_safetensors(tmp_path / "optimizer.safetensors", {})
+    kept = memory_of(optimizer, scheduler).plain
+    restore_memory(tmp_path, optimizer, scheduler, kept)
+    for other, scheduled, of in ((groups(model)[0], None, kept), (optimizer, scheduler, memory_of(optimizer).plain)):
+        with pytest.raises(InputError, match="is of a run with another optimizer or scheduler: it has 1 groups"):
+            restore_memory(tmp_path, other, scheduled, of)

@@ -14,7 +14,6 @@ and JSON. Dropout and masks are drawn anew from the seed and the step, so that n
 
 from __future__ import annotations
 
-import logging
 import re
 import shutil
 from collections.abc import Mapping
@@ -30,11 +29,9 @@ from enfold.checkpoint.atomic import atomic_folder
 from enfold.checkpoint.files import read_json, write_json
 from enfold.checkpoint.safetensors import open_safetensors, write_safetensors
 from enfold.errors import CheckpointError, CorruptFileError, InputError
-from enfold.training.optimizer_state import memory_of, tensor_of
+from enfold.training.optimizer_state import tensor_of
 
 __all__ = ["Checkpoints", "restore_parameters"]
-
-logger = logging.getLogger("enfold")
 
 _NAME = re.compile(r"step-(\d{8})")
 
@@ -58,14 +55,15 @@ class Checkpoints:
         return self.folder / f"step-{step:08d}"
 
     def save(
-        self,
-        step: int,
-        tensors: Mapping[str, Tensor],
-        optimizer: torch.optim.Optimizer,
-        state: Mapping[str, Any],
-        scheduler: Any = None,
+        self, step: int, tensors: Mapping[str, Tensor], averages: Mapping[str, Tensor], state: Mapping[str, Any]
     ) -> None:
         """Writes a checkpoint, then removes those that are not kept.
+
+        Args:
+            step: its number.
+            tensors: what learns, and what a norm counts.
+            averages: the optimizer's tensors, of :func:`enfold.training.optimizer_state.memory_of`.
+            state: everything else.
 
         Raises:
             CheckpointError: it can't be written (a full disk); those before it are as they were.
@@ -73,18 +71,11 @@ class Checkpoints:
         place = self.path(step)
         if place.is_dir():
             _remove(place)
-        memory = memory_of(optimizer, scheduler)
-        if memory.lost and not self.steps():
-            logger.warning(
-                "checkpoints can't hold these parts of the optimizer, as they are no numbers, texts, tensors, or lists "
-                "and dictionaries of such: %s. A run that goes on from one begins them anew",
-                ", ".join(memory.lost),
-            )
         try:
             with atomic_folder(place) as aside:
                 _write(aside / "parameters.safetensors", tensors)
-                _write(aside / "optimizer.safetensors", memory.tensors)
-                write_json(aside / "state.json", {**state, **memory.plain})
+                _write(aside / "optimizer.safetensors", averages)
+                write_json(aside / "state.json", state)
         except OSError as error:
             raise CheckpointError(
                 f"the checkpoint of step {step} can't be written to {place}: {error.strerror or error}. "

@@ -35,7 +35,7 @@ from enfold.training.execution import Execution
 from enfold.training.goals import Goal, Reading
 from enfold.training.objective import Objective
 from enfold.training.optim import clip, rate_at, set_rate, waits_for_metric
-from enfold.training.optimizer_state import restore_memory
+from enfold.training.optimizer_state import memory_of, restore_memory, tell_lost
 from enfold.training.order import Steps
 from enfold.training.processes import Processes
 from enfold.training.settings import Settings
@@ -271,9 +271,12 @@ def judge(run: Run) -> Evaluation:
 def save(run: Run, state: State) -> None:
     """Writes a checkpoint of the run as it stands."""
     assert run.checkpoints is not None
+    memory = memory_of(run.optimizer, run.scheduler)
     if run.processes.is_first:
-        kept = {**asdict(state), "fingerprint": run.fingerprint}
-        run.checkpoints.save(state.step, run.tensors, run.optimizer, kept, run.scheduler)
+        kept = {**asdict(state), "fingerprint": run.fingerprint, **memory.plain}
+        if memory.lost and not run.checkpoints.steps():
+            tell_lost(memory)
+        run.checkpoints.save(state.step, run.tensors, memory.tensors, kept)
     run.processes.wait()
 
 

@@ -25,7 +25,7 @@ from torch import Tensor
 from enfold.checkpoint.safetensors import open_safetensors
 from enfold.errors import InputError
 
-__all__ = ["Memory", "memory_of", "restore_memory", "tensor_of"]
+__all__ = ["Memory", "memory_of", "restore_memory", "tell_lost", "tensor_of"]
 
 logger = logging.getLogger("enfold")
 
@@ -73,6 +73,15 @@ def memory_of(optimizer: torch.optim.Optimizer, scheduler: Any = None) -> Memory
     if scheduler is not None:
         plain["scheduler"] = writer.entries("scheduler/", scheduler.state_dict())
     return Memory(writer.tensors, {**plain, "lost": writer.lost}, writer.lost)
+
+
+def tell_lost(memory: Memory) -> None:
+    """Warns of what checkpoints can't hold."""
+    logger.warning(
+        "checkpoints can't hold these parts of the optimizer, as they are no numbers, texts, tensors, or lists and "
+        "dictionaries of such: %s. A run that goes on from one begins them anew",
+        ", ".join(memory.lost),
+    )
 
 
 @dataclass(frozen=True)

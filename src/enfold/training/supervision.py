@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -195,14 +194,9 @@ class SupervisedCheckpoints(Checkpoints):
     at: int | None = None
 
     def save(
-        self,
-        step: int,
-        tensors: Mapping[str, Tensor],
-        optimizer: torch.optim.Optimizer,
-        state: Mapping[str, Any],
-        scheduler: Any = None,
+        self, step: int, tensors: Mapping[str, Tensor], averages: Mapping[str, Tensor], state: Mapping[str, Any]
     ) -> None:
-        super().save(step, tensors, optimizer, {**state, "trainer": self.supervisor.kept()}, scheduler)
+        super().save(step, tensors, averages, {**state, "trainer": self.supervisor.kept()})
         self.supervisor.trainer.fire("on_save")
 
     def newest(self) -> tuple[int, dict[str, Any]] | None:
