@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from enfold.training.fit import fit
     from enfold.training.objective import Teacher
     from enfold.training.predictions import EvalPrediction
+    from enfold.training.seq2seq import Seq2SeqTrainer, Seq2SeqTrainingArguments
     from enfold.training.settings import Settings
     from enfold.training.space import Range
     from enfold.training.trainer import Trainer
@@ -61,6 +62,8 @@ __all__ = [
     "IncrementalDecoder",
     "LoRA",
     "Range",
+    "Seq2SeqTrainer",
+    "Seq2SeqTrainingArguments",
     "Settings",
     "Teacher",
     "TextIteratorStreamer",
@@ -97,6 +100,8 @@ _HOMES = {
     "IncrementalDecoder": "enfold.tokenization",
     "LoRA": "enfold.adapters",
     "Range": "enfold.training.space",
+    "Seq2SeqTrainer": "enfold.training.seq2seq",
+    "Seq2SeqTrainingArguments": "enfold.training.seq2seq",
     "Settings": "enfold.training.settings",
     "Teacher": "enfold.training.objective",
     "TextIteratorStreamer": "enfold.generation.streamers",

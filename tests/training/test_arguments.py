@@ -1,6 +1,7 @@
 """TrainingArguments: the field's names and defaults, every name known or refused; collators as the field has them."""
 
 import dataclasses
+import json
 import random
 import warnings
 from pathlib import Path
@@ -14,8 +15,9 @@ import transformers
 import enfold
 from enfold.errors import InputError
 from enfold.training import collators
-from enfold.training.argument_names import LACKING, NO_DIFFERENCE, OLDER
+from enfold.training.argument_names import LACKING, NO_DIFFERENCE, OF_TEXTS, OLDER
 from enfold.training.arguments import TrainingArguments
+from enfold.training.seq2seq import Seq2SeqTrainingArguments
 from tests.training.support import tiny
 
 OWN = {field.name: field for field in dataclasses.fields(TrainingArguments)}
@@ -185,6 +187,51 @@ def test_unknown_attributes_are_errors_and_known_ones_can_be_read() -> None:
     assert '"output_dir": "out"' in chosen.to_json_string()
     with pytest.raises(AttributeError, match="have no 'learning_rat'"):
         _ = chosen.learning_rat
+
+
+def test_arguments_of_texts_are_the_references(tmp_path: Path) -> None:
+    own = {field.name: default_of(field) for field in dataclasses.fields(Seq2SeqTrainingArguments)}
+    known = {
+        **own,
+        **NO_DIFFERENCE,
+        **{name: default for name, (default, _) in Seq2SeqTrainingArguments.lacking.items()},
+    }
+    theirs = {field.name: default_of(field) for field in dataclasses.fields(transformers.Seq2SeqTrainingArguments)}
+    for given, default in theirs.items():
+        name = OLDER.get(given, given)
+        if name != "output_dir":
+            assert known[name] == default, name
+    assert set(own) - set(OWN) | {"sortish_sampler"} == set(OF_TEXTS)
+    chosen = Seq2SeqTrainingArguments(
+        "out",
+        predict_with_generate=True,
+        generation_max_length=30,
+        generation_config=enfold.GenerationConfig(num_beams=2),
+        sortish_sampler=False,
+    )
+    assert json.loads(chosen.to_json_string())["generation_config"] == {"num_beams": 2}
+    assert Seq2SeqTrainingArguments(generation_config=tmp_path).to_dict()["generation_config"] == str(tmp_path)
+    assert (chosen.predict_with_generate, chosen.sortish_sampler, chosen.to_settings().batch_size) == (True, False, 8)
+
+
+def test_all_that_is_wrong_with_arguments_of_texts_is_told_at_once() -> None:
+    wrong: dict[str, Any] = {"generation_max_length": 0, "generation_num_beams": 1.5, "generation_config": {}}
+    with pytest.raises(InputError) as error:
+        Seq2SeqTrainingArguments(**wrong, sortish_sampler=True, predict_with_generat=True, deepspeed="ds.json")
+    for part in (
+        "generation_max_length is 0, expected a whole number of 1 or more, or None",
+        "generation_num_beams is 1.5, expected a whole number",
+        "generation_config is a dict, expected an enfold.GenerationConfig",
+        "sortish_sampler=True is not to be had: train_sampling_strategy='group_by_length'",
+        "predict_with_generat is unknown; did you mean predict_with_generate?",
+        "deepspeed='ds.json' is not to be had",
+    ):
+        assert part in str(error.value), part
+    assert len(str(error.value).splitlines()) == 7
+    with pytest.raises(
+        InputError, match="predict_with_generate is one of Seq2SeqTrainingArguments, for a Seq2SeqTrainer"
+    ):
+        TrainingArguments(predict_with_generate=True)
 
 
 # ── collators ────────────────────────────────────────────────────────────────

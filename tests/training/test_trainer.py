@@ -1,6 +1,7 @@
 """The Trainer: the same losses, metrics and arrays as the reference's, the same calls, and clear refusals."""
 
 import json
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from enfold.training.arguments import TrainingArguments
 from enfold.training.callbacks import EarlyStoppingCallback, TrainerCallback
 from enfold.training.collators import DataCollatorForLanguageModeling, DataCollatorWithPadding
 from enfold.training.trainer import Trainer
+from enfold.training.trainer_names import ABSENT
 from tests.training.support import tiny
 from tests.training.trainers import BATCH, BERT, CASES, LABELS, STEPS, Case, arguments, both, features, pad
 
@@ -390,8 +392,37 @@ def test_callbacks_are_told_in_the_references_order(tmp_path: Path) -> None:
             model, made(**chosen), data_collator=pad, train_dataset=rows, eval_dataset=rows, callbacks=[events]
         )
         trainer.train()
-        seen.append([each for each in events.told if not each.startswith(("pre_", "optimizer_", "prediction_"))])
+        seen.append(events.told)
     assert seen[1] == seen[0]
+
+
+def test_gradients_are_there_around_the_optimizers_step(tmp_path: Path) -> None:
+    norms: list[float] = []
+
+    class Look(TrainerCallback):
+        def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            gradients = [each.grad for each in kwargs["model"].tree.head.parameters()]
+            norms.append(float(torch.linalg.vector_norm(torch.stack([each.norm() for each in gradients]))))
+            assert kwargs["lr_scheduler"].get_last_lr() == [kwargs["optimizer"].param_groups[0]["lr"]]
+
+    ours(tmp_path, callbacks=[Look]).train()
+    assert len(norms) == 8
+    assert all(0 < norm <= 1.001 for norm in norms)
+
+
+def test_events_that_never_come_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Waits(TrainerCallback):
+        def on_substep_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            raise AssertionError
+
+    class Theirs(transformers.TrainerCallback):
+        def on_epoch_ends(self) -> None:
+            raise AssertionError
+
+    ours(tmp_path, callbacks=[Waits, Theirs, transformers.PrinterCallback])
+    assert "Waits has on_substep_end, which the Trainer never calls" in caplog.text
+    assert "Theirs has on_epoch_ends, which the Trainer never calls" in caplog.text
+    assert "PrinterCallback" not in caplog.text
 
 
 def test_training_stops_where_a_callback_says_so(tmp_path: Path) -> None:
@@ -523,6 +554,10 @@ def test_what_is_saved_is_what_was_trained(tmp_path: Path) -> None:
     trainer.save_model()
     trainer.save_state()
     trainer.save_metrics("train", {"loss": 1.0})
+    trainer.save_metrics("eval", {"eval_loss": 2.0})
+    trainer.save_metrics("test", {"test_loss": 3.0}, combined=False)
+    for name, metrics in (("train", {"loss": 1.0}), ("all", {"loss": 1.0, "eval_loss": 2.0})):
+        assert json.loads((tmp_path / "out" / f"{name}_results.json").read_text(encoding="utf-8")) == metrics
     loaded = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "out")
     inputs = tokenizer(texts, padding=True, return_tensors="pt")
     with torch.no_grad():
@@ -556,6 +591,60 @@ def test_metrics_get_what_they_ask_for(tmp_path: Path) -> None:
     predictions, labels, inputs, rows = given[0]
     assert predictions.shape == labels.shape == rows.shape == (6,)
     assert inputs.shape[0] == 6
+
+
+def test_names_of_the_references_trainer_are_there_or_explained(tmp_path: Path) -> None:
+    theirs, mine = both(CLASSIFY, tmp_path)
+    chosen = arguments(tmp_path / "out", max_steps=1)
+    rows = features(CLASSIFY, 8)
+    reference = transformers.Trainer(theirs, transformers.TrainingArguments(**chosen), pad, rows)
+    trainer = Trainer(mine, TrainingArguments(**chosen), pad, rows)
+    reference.train()
+    trainer.train()
+    names = {name for name in dir(reference) if not name.startswith("_")}
+    assert sorted(name for name in names if not hasattr(trainer, name) and name not in ABSENT) == []
+    assert sorted(name for name in ABSENT if hasattr(trainer, name)) == []
+    for name, advice in ABSENT.items():
+        with pytest.raises(AttributeError, match=re.escape(f"this Trainer has no {name}: {advice}")):
+            getattr(trainer, name)
+    with pytest.raises(AttributeError, match=r"has no hyperparameter_search: enfold\.tune"):
+        trainer.hyperparameter_search  # noqa: B018
+    with pytest.raises(AttributeError, match="a Trainer has no attribute 'evalute'; did you mean evaluate"):
+        trainer.evalute  # noqa: B018
+    assert trainer.model_wrapped is trainer.model
+    assert (trainer.tokenizer, trainer.is_in_train, trainer.end()) == (None, False, None)
+
+
+def test_batches_can_be_looked_at(tmp_path: Path) -> None:
+    held_out = features(CLASSIFY, 6, seed=1)
+    trainer = ours(tmp_path, eval_dataset={"small": held_out}, data_collator=pad)
+    assert len(trainer.get_train_dataloader()) == 60 // BATCH
+    batch = next(iter(trainer.get_train_dataloader()))
+    assert torch.isfinite(trainer.model(**batch).loss)
+    ids = [each["input_ids"] for each in trainer.get_eval_dataloader("small")]
+    assert [len(each) for each in ids] == [4, 2]
+    assert torch.equal(ids[0], pad(held_out[:4])["input_ids"])
+    by_name = trainer.evaluate("small")["eval_loss"]
+    assert by_name == trainer.evaluate(held_out)["eval_loss"]
+    with pytest.raises(InputError, match="no eval_dataset named 'large'; there is small"):
+        trainer.evaluate("large")
+
+
+def test_outputs_may_be_left_out_of_metrics_while_training(tmp_path: Path) -> None:
+    shapes = []
+    case = BY_NAME["QuestionAnswering"]
+    trainer = ours(
+        tmp_path,
+        case,
+        max_steps=2,
+        eval_strategy="steps",
+        eval_steps=1,
+        eval_dataset=features(case, 4),
+        compute_metrics=lambda found: shapes.append(np.shape(found.predictions)) or {},
+    )
+    trainer.train(ignore_keys_for_eval=["end_logits"])
+    trainer.evaluate()
+    assert shapes == [(4, 9), (4, 9), (2, 4, 9)]
 
 
 # ── refusals ─────────────────────────────────────────────────────────────────
@@ -612,7 +701,7 @@ def test_models_and_methods_that_are_not_for_it_are_refused(tmp_path: Path) -> N
 
     with pytest.raises(InputError, match="Sampled overrides get_train_dataloader, which this Trainer never calls"):
         ours(tmp_path, kind=Sampled)
-    with pytest.raises(InputError, match="optimizers are not taken"):
+    with pytest.raises(InputError, match=r"the optimizer is <object object.*expected a torch.optim.Optimizer"):
         ours(tmp_path, optimizers=(object(), None))
     with pytest.raises(InputError, match="eval_strategy is 'epoch', and there is no eval_dataset"):
         ours(tmp_path, eval_strategy="epoch")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["LACKING", "NO_DIFFERENCE", "OLDER"]
+__all__ = ["LACKING", "NO_DIFFERENCE", "OF_TEXTS", "OLDER"]
 
 OLDER: Mapping[str, str] = {
     "evaluation_strategy": "eval_strategy",
@@ -112,3 +112,12 @@ LACKING: Mapping[str, tuple[Any, str]] = {
     "use_mps_device": (False, "move the model yourself: model.to('mps')"),
 }
 """Names that this library has nothing for: their defaults, and what there is instead."""
+
+OF_TEXTS = (
+    "generation_config",
+    "generation_max_length",
+    "generation_num_beams",
+    "predict_with_generate",
+    "sortish_sampler",
+)
+"""Names that only Seq2SeqTrainingArguments have."""

@@ -14,10 +14,10 @@ import logging
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from enfold.errors import InputError
-from enfold.training.argument_names import LACKING, NO_DIFFERENCE, OLDER
+from enfold.training.argument_names import LACKING, NO_DIFFERENCE, OF_TEXTS, OLDER
 from enfold.training.settings import OptimizerName, Order, ScheduleName, Settings
 
 __all__ = ["TrainingArguments"]
@@ -133,11 +133,14 @@ class TrainingArguments:
     report_to: str | list[str] = "none"
     disable_tqdm: bool | None = None
 
+    lacking: ClassVar[Mapping[str, tuple[Any, str]]] = LACKING
+    """Names that there is nothing for: their defaults, and what there is instead."""
+
     def __init__(self, output_dir: str | None = None, **options: Any) -> None:
         for field in dataclasses.fields(self):
             made = field.default_factory
             setattr(self, field.name, field.default if made is dataclasses.MISSING else made())
-        self._others = {**NO_DIFFERENCE, **{name: default for name, (default, _) in LACKING.items()}}
+        self._others = {**NO_DIFFERENCE, **{name: default for name, (default, _) in self.lacking.items()}}
         if output_dir is not None:
             self.output_dir = str(output_dir)
         problems = [*self._take(options), *self._wrong()]
@@ -166,12 +169,14 @@ class TrainingArguments:
                 self._others[name] = value
                 if value != NO_DIFFERENCE[name]:
                     logger.info("%s=%r makes no difference here", name, value)
-            elif name in LACKING:
-                default, hint = LACKING[name]
+            elif name in self.lacking:
+                default, hint = self.lacking[name]
                 if value != default and not (not value and not default):
                     yield f"{name}={value!r} is not to be had{f': {hint}' if hint else ''}"
+            elif name in OF_TEXTS:
+                yield f"{name} is one of Seq2SeqTrainingArguments, for a Seq2SeqTrainer"
             else:
-                known = [*fields, *OLDER, *NO_DIFFERENCE, *LACKING, "group_by_length"]
+                known = [*fields, *OLDER, *NO_DIFFERENCE, *self.lacking, "group_by_length"]
                 near = " or ".join(difflib.get_close_matches(given, known, n=2))
                 yield f"{given} is unknown{f'; did you mean {near}?' if near else ''}"
 

@@ -75,8 +75,8 @@ class TrainerCallback:
     """Methods that the Trainer calls: override those that you want.
 
     ``args`` are the TrainingArguments, ``state`` a :class:`TrainerState`, ``control`` a :class:`TrainerControl`. By
-    name come ``model``, ``processing_class``, ``optimizer``, ``train_dataset`` and ``eval_dataset``; ``logs`` at
-    on_log and ``metrics`` at on_evaluate and on_predict.
+    name come ``model``, ``processing_class``, ``optimizer``, ``lr_scheduler``, ``train_dataset`` and ``eval_dataset``;
+    ``logs`` at on_log and ``metrics`` at on_evaluate and on_predict.
     """
 
     def on_init_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Any:
@@ -91,6 +91,12 @@ class TrainerCallback:
     def on_step_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Any:
         """A step begins."""
 
+    def on_pre_optimizer_step(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Any:
+        """A step's gradients are there, shortened where they were too long."""
+
+    def on_optimizer_step(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Any:
+        """The optimizer has made its step; the gradients are still there."""
+
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Any:
         """A step is done."""
 
@@ -99,6 +105,9 @@ class TrainerCallback:
 
     def on_evaluate(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Any:
         """An evaluation is done: ``metrics``."""
+
+    def on_prediction_step(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Any:
+        """A batch of an evaluation or prediction is done."""
 
     def on_predict(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Any:
         """Predictions are made: ``metrics``."""
@@ -204,6 +213,9 @@ class Callbacks:
         made = callback() if isinstance(callback, type) else callback
         if not any(hasattr(made, name) for name in vars(TrainerCallback) if name.startswith("on_")):
             raise InputError(f"a {type(made).__name__} is no callback: derive it from enfold.TrainerCallback")
+        own = [name for kind in type(made).__mro__ if kind.__name__ != "TrainerCallback" for name in vars(kind)]
+        if idle := sorted({name for name in own if name.startswith("on_") and not hasattr(TrainerCallback, name)}):
+            logger.warning("%s has %s, which the Trainer never calls", type(made).__name__, ", ".join(idle))
         self.members.append(made)
 
     def pop(self, callback: Any) -> TrainerCallback | None:
@@ -213,6 +225,12 @@ class Callbacks:
                 self.members.remove(each)
                 return each
         return None
+
+    def hear(self, event: str) -> bool:
+        """Whether one of them does something at an event."""
+        nothing = getattr(TrainerCallback, event)
+        methods = (getattr(each, event, nothing) for each in self.members)
+        return any(getattr(method, "__func__", method) is not nothing for method in methods)
 
     def fire(self, event: str, args: Any, state: TrainerState, control: TrainerControl, **values: Any) -> None:
         """Calls a method of each.

@@ -5,7 +5,8 @@
     OUT/checkpoints/step-00000120/
         parameters.safetensors    what learns, and what a norm counts
         optimizer.safetensors     its averages
-        state.json                step, sums, best, and what the run was started with
+        state.json                step, sums, best, what the run was started with, and what of the optimizer and its
+                                  scheduler is no tensor
 
 A checkpoint is written aside and renamed, so a process that is killed leaves the one before. No pickle: safetensors
 and JSON. Dropout and masks are drawn anew from the seed and the step, so that no generator has to be kept.
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,9 @@ from enfold.checkpoint.atomic import atomic_folder
 from enfold.checkpoint.files import read_json, write_json
 from enfold.checkpoint.safetensors import open_safetensors, write_safetensors
 from enfold.errors import CheckpointError, CorruptFileError, InputError
+from enfold.training.optimizer_state import Split, itself, tensor_of
 
-__all__ = ["Checkpoints", "optimizer_state", "restore_optimizer", "restore_parameters"]
+__all__ = ["Checkpoints", "restore_parameters"]
 
 _NAME = re.compile(r"step-(\d{8})")
 
@@ -60,7 +62,7 @@ class Checkpoints:
         Args:
             step: its number.
             tensors: what learns, and what a norm counts.
-            averages: the optimizer's tensors, of :func:`optimizer_state`.
+            averages: the optimizer's tensors, of :func:`enfold.training.optimizer_state.memory_of`.
             state: everything else.
 
         Raises:
@@ -121,29 +123,11 @@ def _write(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 def _array(tensor: Tensor) -> np.ndarray[Any, Any]:
     tensor = tensor.detach().cpu()
-    return np.ascontiguousarray((tensor.float() if tensor.dtype is torch.bfloat16 else tensor).numpy())
+    array = (tensor.float() if tensor.dtype is torch.bfloat16 else tensor).numpy()
+    return np.ascontiguousarray(array).reshape(array.shape)  # which makes a row of a single number
 
 
-def optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """An optimizer's tensors by ``number.name``, and what is no tensor."""
-    state = optimizer.state_dict()["state"]
-    averages: dict[str, Tensor] = {}
-    plain: dict[str, Any] = {}
-    for number, values in state.items():
-        for name, value in values.items():
-            (averages if isinstance(value, Tensor) else plain)[f"{number}.{name}"] = value
-    return averages, plain
-
-
-Split = Callable[[Tensor, Tensor], Tensor]
-"""Makes of a whole tensor what stands beside another: itself, or a share of it."""
-
-
-def _itself(tensor: Tensor, other: Tensor) -> Tensor:
-    return tensor
-
-
-def restore_parameters(folder: Path, named: Mapping[str, Tensor], split: Split = _itself) -> None:
+def restore_parameters(folder: Path, named: Mapping[str, Tensor], split: Split = itself) -> None:
     """Fills tensors with a checkpoint's.
 
     Raises:
@@ -159,24 +143,4 @@ def restore_parameters(folder: Path, named: Mapping[str, Tensor], split: Split =
         )
     with torch.no_grad():
         for name, tensor in named.items():
-            tensor.copy_(split(_tensor(stored[name]), tensor))
-
-
-def restore_optimizer(
-    folder: Path, optimizer: torch.optim.Optimizer, plain: Mapping[str, Any], split: Split = _itself
-) -> None:
-    """Fills an optimizer's averages with a checkpoint's."""
-    parameters = [each for group in optimizer.param_groups for each in group["params"]]
-    stored = open_safetensors(folder / "optimizer.safetensors")
-    state: dict[int, dict[str, Any]] = {}
-    for key, view in stored.items():
-        number, _, name = key.partition(".")
-        state.setdefault(int(number), {})[name] = split(_tensor(view), parameters[int(number)])
-    for key, value in plain.items():
-        number, _, name = key.partition(".")
-        state.setdefault(int(number), {})[name] = value
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-
-
-def _tensor(view: Any) -> Tensor:
-    return torch.from_numpy(view.numpy(view.dtype).copy())
+            tensor.copy_(split(tensor_of(stored[name]), tensor))

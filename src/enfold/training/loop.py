@@ -28,13 +28,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from enfold.errors import InputError, NumericalError
-from enfold.training.checkpoints import Checkpoints, optimizer_state, restore_optimizer, restore_parameters
+from enfold.training.checkpoints import Checkpoints, restore_parameters
 from enfold.training.evaluation import Evaluation, EvaluationSet, evaluate
 from enfold.training.examples import Batch, Examples
 from enfold.training.execution import Execution
 from enfold.training.goals import Goal, Reading
 from enfold.training.objective import Objective
-from enfold.training.optim import clip, rate_at, set_rate
+from enfold.training.optim import clip, rate_at, set_rate, waits_for_metric
+from enfold.training.optimizer_state import memory_of, restore_memory, tell_lost
 from enfold.training.order import Steps
 from enfold.training.processes import Processes
 from enfold.training.settings import Settings
@@ -107,6 +108,7 @@ class Run:
         processes: that share the work.
         shards: the model split over the processes, or None: each has it whole.
         fingerprint: of the data and settings that a checkpoint goes with.
+        scheduler: sets the optimizer's rates, as PyTorch's do; None: the settings' schedule does.
     """
 
     goal: Goal
@@ -127,6 +129,7 @@ class Run:
     processes: Processes = field(default_factory=Processes)
     shards: Shards | None = None
     fingerprint: str = ""
+    scheduler: Any = None
 
     def batches(self, chosen: NDArray[np.int64], step: int) -> list[Batch]:
         """This process's part of a step, cut by the token budget."""
@@ -178,10 +181,7 @@ def train(run: Run, state: State) -> State:
             norm = clip(run.parameters.values(), settings.max_grad_norm, None if run.shards is None else total)
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 raise _not_a_number(run, state.step, batches, loss, norm)
-            rate = run.rate * rate_at(state.step, run.steps.total, settings)
-            set_rate(run.optimizer, rate)
-            run.optimizer.step()
-            run.optimizer.zero_grad()
+            rate = _step(run, state.step)
             state.count(loss, weight, total(sum(batch.num_tokens for batch in batches)), time.perf_counter() - began)
             _after(run, state, rate, norm)
             if state.stopped:
@@ -211,6 +211,24 @@ def _backward(run: Run, learn: Callable[..., Tensor], batches: list[Batch], weig
             (loss * (group.count / weight)).backward()  # type: ignore[no-untyped-call]
         total += float(loss.detach())
     return total
+
+
+def _step(run: Run, step: int) -> float:
+    """A step of the optimizer; the rate that it was made at."""
+    if run.scheduler is None:
+        rate = run.rate * rate_at(step, run.steps.total, run.settings)
+        set_rate(run.optimizer, rate)
+    else:
+        rate = float(run.optimizer.param_groups[0]["lr"])
+    run.watch.stepping()
+    run.optimizer.step()
+    run.watch.stepped()
+    run.optimizer.zero_grad()
+    for parameter in run.parameters.values():  # also those that an optimizer of the caller's leaves out
+        parameter.grad = None
+    if run.scheduler is not None and not waits_for_metric(run.scheduler):
+        run.scheduler.step()
+    return rate
 
 
 def _after(run: Run, state: State, rate: float, norm: float) -> None:
@@ -268,11 +286,14 @@ def judge(run: Run) -> Evaluation:
 def save(run: Run, state: State) -> None:
     """Writes a checkpoint of the run as it stands."""
     assert run.checkpoints is not None
-    tensors, (averages, plain) = run.tensors, optimizer_state(run.optimizer)
+    tensors, memory = run.tensors, memory_of(run.optimizer, run.scheduler)
+    averages: Mapping[str, Tensor] = memory.tensors
     if run.shards is not None:
         tensors, averages = run.shards.wholes(tensors), run.shards.wholes(averages)
     if run.processes.is_first:
-        kept = {**asdict(state), "fingerprint": run.fingerprint, "optimizer": plain}
+        kept = {**asdict(state), "fingerprint": run.fingerprint, **memory.plain}
+        if memory.lost and not run.checkpoints.steps():
+            tell_lost(memory)
         run.checkpoints.save(state.step, tensors, averages, kept)
     run.processes.wait()
 
@@ -290,7 +311,7 @@ def resume_run(run: Run) -> State | None:
     folder = run.checkpoints.path(step)
     _check_same(run, folder, kept)
     restore_parameters(folder, run.tensors, run.split)
-    restore_optimizer(folder, run.optimizer, kept["optimizer"], run.split)
+    restore_memory(folder, run.optimizer, run.scheduler, kept, run.split)
     state = State(**{name: kept[name] for name in State.__dataclass_fields__})
     run.watch.rewind(state)
     return state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from enfold.training.settings import Settings
 
-__all__ = ["Lion", "clip", "make_optimizer", "rate_at", "set_rate"]
+__all__ = ["Lion", "clip", "make_optimizer", "optimizer_kind", "rate_at", "set_rate", "waits_for_metric"]
 
 Named = tuple[str, nn.Parameter]
 
@@ -53,16 +54,22 @@ def make_optimizer(parameters: Iterable[Named], settings: Settings, rate: float,
         layers: of the model.
     """
     groups = list(_groups(list(parameters), settings, rate, layers))
+    kind, options = optimizer_kind(settings, rate)
+    return kind(groups, **options)
+
+
+def optimizer_kind(settings: Settings, rate: float) -> tuple[Callable[..., torch.optim.Optimizer], dict[str, Any]]:
+    """The class of a run's optimizer, and its options beside parameters."""
     match settings.optimizer:
         case "adamw":
             betas = settings.betas or (0.9, 0.999)
-            return torch.optim.AdamW(groups, lr=rate, betas=betas, eps=settings.epsilon, fused=True)
+            return torch.optim.AdamW, {"lr": rate, "betas": betas, "eps": settings.epsilon, "fused": True}
         case "lion":
-            return Lion(groups, rate, settings.betas or (0.9, 0.99))
+            return Lion, {"lr": rate, "betas": settings.betas or (0.9, 0.99)}
         case "sgd":
-            return torch.optim.SGD(groups, lr=rate, momentum=settings.momentum, fused=not settings.shard)
+            return torch.optim.SGD, {"lr": rate, "momentum": settings.momentum, "fused": not settings.shard}
         case _:
-            return torch.optim.Adafactor(groups, lr=rate)
+            return torch.optim.Adafactor, {"lr": rate}
 
 
 def _groups(parameters: list[Named], settings: Settings, rate: float, layers: int) -> Iterator[dict[str, Any]]:
@@ -101,6 +108,12 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Gives each group its share of a rate."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["scale"]
+
+
+def waits_for_metric(scheduler: Any) -> bool:
+    """Whether a scheduler goes on after evaluations, by their metric, as ReduceLROnPlateau does."""
+    given = inspect.signature(scheduler.step).parameters.values()
+    return any(each.default is each.empty and each.kind is each.POSITIONAL_OR_KEYWORD for each in given)
 
 
 def clip(parameters: Iterable[Tensor], limit: float | None, total: Callable[[float], float] | None = None) -> float:

@@ -1,7 +1,7 @@
 """What a model says of a dataset of features: padded arrays, as metrics that users bring expect them.
 
 Batches are of the data's order and padded by the collator; the model itself takes the padding away. A batch's loss is
-its mean, and the dataset's is the mean of those, each as often as the batch has rows.
+its mean, and the dataset's is the mean of those, each as often as the batch has rows, or each once.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +20,17 @@ from enfold.engines.torch.model import TorchModel
 from enfold.errors import InputError
 from enfold.training.goals.base import IGNORED
 
-__all__ = ["EvalPrediction", "Gathered", "PredictionOutput", "as_inputs", "gather", "named_metrics", "speed"]
+__all__ = [
+    "EvalPrediction",
+    "Gathered",
+    "PredictionOutput",
+    "Said",
+    "as_inputs",
+    "gather",
+    "named_metrics",
+    "outputs_of",
+    "speed",
+]
 
 Arrays = NDArray[Any] | tuple[Any, ...] | None
 
@@ -62,13 +72,15 @@ class Gathered:
     """All batches of a dataset together.
 
     Attributes:
-        losses: (B,) or None where there are no labels.
+        loss: the dataset's, or None where there are no labels.
+        losses: (B,) each row's batch's loss; likewise.
         predictions: arrays (B, …), or None where they are not wanted.
         label_ids: likewise.
         inputs: (B, S), or None.
         count: rows.
     """
 
+    loss: float | None
     losses: NDArray[np.float64] | None
     predictions: Arrays
     label_ids: Arrays
@@ -93,15 +105,58 @@ def as_inputs(batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
     return found
 
 
-def gather(
+@dataclass(frozen=True)
+class Said:
+    """What a model says of a batch.
+
+    Attributes:
+        loss: of the batch, or None where there are no labels.
+        predictions: a tensor (B, …) or a tuple of such, or None where they are not wanted.
+        label_ids: likewise.
+    """
+
+    loss: Tensor | None
+    predictions: Any = None
+    label_ids: Any = None
+
+
+def outputs_of(
     model: TorchModel,
-    batches: Iterable[Mapping[str, Any]],
     loss_of: Callable[[dict[str, Any]], tuple[Tensor, Any]],
     labels: tuple[str, ...],
     *,
     arrays: bool,
     ignored: tuple[str, ...] = (),
+) -> Callable[[dict[str, Any]], Said]:
+    """What a model's call says of a batch.
+
+    Args:
+        model: is asked.
+        loss_of: the loss of a model's arguments, and its outputs.
+        labels: which of the arguments are labels.
+        arrays: predictions and labels are wanted, and not the loss alone.
+        ignored: outputs that are not wanted.
+    """
+
+    def say(given: dict[str, Any]) -> Said:
+        has_labels = all(given.get(name) is not None for name in labels)
+        truth = _single(tuple(given[name] for name in labels)) if has_labels else None
+        loss, outputs = loss_of(given) if has_labels else (None, model(**given))
+        if not arrays:
+            return Said(loss)
+        fields = _outputs(outputs, ("loss", "past_key_values", *ignored), skip=int(loss is not None))
+        return Said(loss, _single(fields), truth)
+
+    return say
+
+
+def gather(
+    model: TorchModel,
+    batches: Iterable[Mapping[str, Any]],
+    say: Callable[[dict[str, Any]], Said],
+    *,
     inputs: bool = False,
+    by: Literal["rows", "batches"] = "rows",
     preprocess: Callable[[Any, Any], Any] | None = None,
     after: Callable[[], None] = lambda: None,
 ) -> Gathered:
@@ -110,11 +165,9 @@ def gather(
     Args:
         model: is asked.
         batches: as a collator made them.
-        loss_of: the loss of a model's arguments, and its outputs.
-        labels: which of the arguments are labels.
-        arrays: predictions and labels are wanted, and not the loss alone.
-        ignored: outputs that are not wanted.
+        say: what the model says of a batch.
         inputs: the ids are wanted, too.
+        by: whether a last batch of fewer rows counts less for the dataset's loss, or as much as the others.
         preprocess: makes less of predictions, given them and the labels.
         after: called after each batch.
     """
@@ -130,27 +183,25 @@ def gather(
             given = as_inputs(batch, model.device)
             rows = len(next(value for value in given.values() if isinstance(value, Tensor)))
             count += rows
-            has_labels = all(given.get(name) is not None for name in labels)
-            truth = tuple(given[name] for name in labels) if has_labels else None
             if inputs:
                 read.append(_detached(given["input_ids"]))
             with model.inference():
-                loss, outputs = loss_of(given) if has_labels else (None, model(**given))
-            if loss is not None:
-                losses.append(np.full(rows, float(loss.detach().mean())))
-            if arrays:
-                logits = _single(_outputs(outputs, ("loss", "past_key_values", *ignored), skip=int(loss is not None)))
-                known = None if truth is None else _single(truth)
-                if preprocess is not None:
-                    logits = preprocess(logits, known)
-                said.append(_detached(logits))
-                if known is not None:
-                    meant.append(_detached(known))
+                found = say(given)
+            if found.loss is not None:
+                losses.append(np.full(rows, float(found.loss.detach().mean())))
+            if found.predictions is not None:
+                kept = found.predictions if preprocess is None else preprocess(found.predictions, found.label_ids)
+                said.append(_detached(kept))
+            if found.label_ids is not None:
+                meant.append(_detached(found.label_ids))
             after()
     finally:
         model.train(learns)
     every = np.concatenate(losses) if losses else None
-    return Gathered(every, _joined(said), _joined(meant), _joined(read), count)
+    means = every if by == "rows" or every is None else np.array([each[0] for each in losses])
+    return Gathered(
+        None if means is None else float(means.mean()), every, _joined(said), _joined(meant), _joined(read), count
+    )
 
 
 def _outputs(outputs: Any, ignored: tuple[str, ...], skip: int) -> tuple[Any, ...]:
@@ -198,8 +249,8 @@ def named_metrics(found: Gathered, own: Mapping[str, Any] | None, prefix: str) -
     if own is not None and not isinstance(own, Mapping):
         raise InputError(f"compute_metrics gave a {type(own).__name__}, expected a dictionary: {{'accuracy': 0.9}}")
     metrics = {name: _number(value) for name, value in (own or {}).items()}
-    if found.losses is not None:
-        metrics[f"{prefix}_loss"] = float(found.losses.mean())
+    if found.loss is not None:
+        metrics[f"{prefix}_loss"] = found.loss
     return {name if name.startswith(f"{prefix}_") else f"{prefix}_{name}": value for name, value in metrics.items()}
 
 

@@ -22,6 +22,7 @@ from enfold.training.arguments import TrainingArguments
 from enfold.training.callbacks import Callbacks, TrainerControl, TrainerState, metric_of
 from enfold.training.checkpoints import Checkpoints
 from enfold.training.loop import Run, State, save
+from enfold.training.optim import waits_for_metric
 from enfold.training.order import Steps
 from enfold.training.watch import Watch
 
@@ -66,6 +67,14 @@ class Supervisor(Watch):
         """Of the steps since the last line of the log: the sum of their losses, and how many they are."""
         self.all_losses, self.all_count = 0.0, 0
 
+    def stepping(self) -> None:
+        """The gradients of a step are there."""
+        self.trainer.fire("on_pre_optimizer_step")
+
+    def stepped(self) -> None:
+        """The optimizer has made its step, and the gradients are still there."""
+        self.trainer.fire("on_optimizer_step")
+
     def line(self, state: State, values: Mapping[str, float]) -> None:
         """A step: the loop is made to tell of each."""
         trainer, seen, run = self.trainer, self.trainer.state, self.run
@@ -105,7 +114,10 @@ class Supervisor(Watch):
         better = False
         waits = (values["epoch"] if args.eval_strategy == "epoch" else step) < args.eval_delay
         if control.should_evaluate or (not waits and args.due("eval", at, step, total)):
-            better = self._compare(state, trainer.evaluate())
+            metrics = trainer.evaluate()
+            better = self._compare(state, metrics)
+            if run.scheduler is not None and waits_for_metric(run.scheduler):
+                run.scheduler.step(metric_of(metrics, str(args.metric_for_best_model)))
         wanted = control.should_save or (better and (args.load_best_model_at_end or args.save_strategy == "best"))
         comes = step == total or step % (run.settings.save_every or total) == 0  # the loop saves, after this
         if wanted and (not comes or run.checkpoints is None):

@@ -15,26 +15,35 @@ import inspect
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from enfold.checkpoint.files import write_json
 from enfold.engines.torch.model import TorchModel
 from enfold.errors import InputError
 from enfold.training.arguments import TrainingArguments
 from enfold.training.callbacks import Callbacks, TrainerControl, TrainerState
-from enfold.training.collators import padded
 from enfold.training.execution import autocast
-from enfold.training.predictions import EvalPrediction, PredictionOutput, gather, named_metrics, speed
+from enfold.training.predictions import (
+    EvalPrediction,
+    PredictionOutput,
+    Said,
+    gather,
+    named_metrics,
+    outputs_of,
+    speed,
+)
 from enfold.training.processes import processes
 from enfold.training.supervision import Supervisor
 from enfold.training.tokenized import check_dataset, label_columns, rows_of
+from enfold.training.trainer_batches import Batching
 from enfold.training.trainer_checks import checked_model, checked_subclass
 from enfold.training.trainer_loss import count_labels, loss_of_outputs
+from enfold.training.trainer_names import Named
+from enfold.training.trainer_optimizers import Optimizing, check_optimizers, switch
+from enfold.training.trainer_records import Recording
 from enfold.training.trainer_run import TrainerRun
 from enfold.training.words import UsedRows
 
@@ -49,10 +58,11 @@ class TrainOutput(NamedTuple):
     metrics: dict[str, float]
 
 
-class Trainer:
+class Trainer(Optimizing, Batching, Recording, Named):
     """Trains a model on features that a tokenizer made, judges it, and predicts with it.
 
-    A class derived from it may override ``compute_loss``, ``log``, ``evaluate`` and ``predict``.
+    A class derived from it may override ``compute_loss``, ``log``, ``evaluate`` and ``predict``, and the methods that
+    make the optimizer and its scheduler (:class:`enfold.training.trainer_optimizers.Optimizing`).
 
     Args:
         model: of this library, on the PyTorch engine, with the head that is to be trained.
@@ -67,13 +77,18 @@ class Trainer:
         compute_loss_func: the loss of a model's outputs, the labels and ``num_items_in_batch``.
         compute_metrics: metrics by name, of an :class:`enfold.training.predictions.EvalPrediction`.
         callbacks: see :class:`enfold.TrainerCallback`.
-        optimizers: not to be had: TrainingArguments say which optimizer and schedule.
+        optimizers: a PyTorch optimizer over the model's parameters and a scheduler of it, used as they are; None for
+            either: as TrainingArguments say.
+        optimizer_cls_and_kwargs: the optimizer's class and options, instead of those that TrainingArguments say.
         preprocess_logits_for_metrics: makes less of a batch's logits, given the labels, before they are kept.
         tokenizer: the older name of ``processing_class``.
 
     Raises:
         InputError: a model that can't be trained, datasets that are none, methods overridden that are never called.
     """
+
+    losses_by: ClassVar[Literal["rows", "batches"]] = "rows"
+    """What the loss of an evaluation is the mean of."""
 
     def __init__(
         self,
@@ -88,11 +103,14 @@ class Trainer:
         compute_metrics: Callable[[Any], Mapping[str, Any]] | None = None,
         callbacks: Sequence[Any] | None = None,
         optimizers: tuple[Any, Any] = (None, None),
+        optimizer_cls_and_kwargs: tuple[Any, dict[str, Any]] | None = None,
         preprocess_logits_for_metrics: Callable[[Any, Any], Any] | None = None,
         tokenizer: Any = None,
     ) -> None:
         self.args = args if args is not None else TrainingArguments()
-        checked_subclass(type(self), Trainer, optimizers)
+        checked_subclass(type(self), Trainer)
+        self.optimizer, self.lr_scheduler = check_optimizers(optimizers, optimizer_cls_and_kwargs, model_init)
+        self.optimizer_cls_and_kwargs, self.model_init = optimizer_cls_and_kwargs, model_init
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.args.seed)
             self.model: TorchModel = checked_model(model, model_init)
@@ -106,20 +124,26 @@ class Trainer:
         self.label_names = tuple(self.args.label_names or label_columns(self.model.kind))
         self.state, self.control = TrainerState(), TrainerControl()
         self.callbacks = Callbacks(callbacks or ())
-        self.optimizer: torch.optim.Optimizer | None = None
         self.words: UsedRows | None = None
         self._supervisor: Supervisor | None = None
+        self._ignored: Sequence[str] | None = None
         self._columns = {*inspect.signature(type(self.model).forward).parameters, "label", "label_ids"}
         self._columns |= set(self.label_names)
         self.fire("on_init_end")
 
     # ── training ─────────────────────────────────────────────────────────────
 
-    def train(self, resume_from_checkpoint: bool | str | Path | None = None) -> TrainOutput:
+    def train(
+        self,
+        resume_from_checkpoint: bool | str | Path | None = None,
+        *,
+        ignore_keys_for_eval: Sequence[str] | None = None,
+    ) -> TrainOutput:
         """Trains the model.
 
         Args:
             resume_from_checkpoint: True goes on from the newest checkpoint in ``output_dir``; a folder from that one.
+            ignore_keys_for_eval: ``ignore_keys`` of the evaluations meanwhile.
 
         Raises:
             InputError: features that can't be learnt from, or no checkpoint to go on from.
@@ -134,18 +158,18 @@ class Trainer:
             self.control = TrainerControl()
             board = Path(self.args.output_dir) / "tensorboard" if self.args.report_to and first else None
             show = "auto" if first and not self.args.disable_tqdm else False
+            self._ignored = ignore_keys_for_eval
             self._supervisor = Supervisor(self, show, board)  # type: ignore[arg-type]
             try:
                 return self._trained(TrainerRun(self, self._supervisor, group), resume_from_checkpoint)
             finally:
                 if self.words is not None:
                     self.words.give_back()
-                self.words = self._supervisor = None
+                self.words = self._supervisor = self._ignored = None
                 self.model.eval()
 
     def _trained(self, made: TrainerRun, resume: bool | str | Path | None) -> TrainOutput:
         run, state = made.begin(resume)
-        self.optimizer = run.optimizer
         self.state.max_steps = run.steps.total
         self.state.num_train_epochs = math.ceil(run.steps.total / run.steps.per_epoch)
         began, before = time.perf_counter(), state.step
@@ -196,16 +220,15 @@ class Trainer:
         """The metrics of a dataset, by names that begin with the prefix.
 
         Args:
-            eval_dataset: instead of the Trainer's own; or several by name.
+            eval_dataset: instead of the Trainer's own; several by name; or the name of one of its own.
             ignore_keys: outputs of the model that metrics don't want.
             metric_key_prefix: of the names.
 
         Raises:
             InputError: there is no dataset.
         """
-        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
-        if dataset is None:
-            raise InputError("there is nothing to judge by: Trainer(…, eval_dataset=…), or evaluate(dataset)")
+        ignore_keys = self._ignored if ignore_keys is None else ignore_keys
+        dataset = self.dataset_of(eval_dataset)
         if type(dataset) is dict and "input_ids" not in dataset:
             metrics: dict[str, Any] = {}
             for name, each in dataset.items():
@@ -235,6 +258,7 @@ class Trainer:
         check_dataset(dataset, "the dataset")
         if self.words is not None:
             self.words.write_back()
+        switch(self.optimizer, "eval")
         began, size = time.perf_counter(), self.args.per_device_eval_batch_size
         cast = autocast(self.model.device, "bfloat16" if self.args.bf16 else "float32")
         with torch.random.fork_rng(devices=[]), cast():
@@ -242,12 +266,11 @@ class Trainer:
             found = gather(
                 self.model,
                 (self.collate(rows) for rows in rows_of(dataset, size)),
-                lambda inputs: self.loss_of(inputs, return_outputs=True),
-                self.label_names,
-                arrays=arrays,
-                ignored=tuple(ignored or ()),
+                self._say(arrays, tuple(ignored or ())),
                 inputs="inputs" in self.args.include_for_metrics,
+                by=self.losses_by,
                 preprocess=self.preprocess_logits_for_metrics,
+                after=lambda: self.fire("on_prediction_step"),
             )
         own = None
         if self.compute_metrics is not None and found.predictions is not None and found.label_ids is not None:
@@ -257,13 +280,13 @@ class Trainer:
         metrics |= speed(prefix, began, found.count, math.ceil(found.count / size))
         return PredictionOutput(found.predictions, found.label_ids, metrics)
 
-    def collate(self, rows: Sequence[Mapping[str, Any]]) -> Any:
-        """Some features as one padded batch, without columns that the model doesn't know."""
-        if self.args.remove_unused_columns:
-            rows = [{name: value for name, value in row.items() if name in self._columns} for row in rows]
-        if self.data_collator is not None:
-            return self.data_collator(rows)
-        return padded(rows, self.model.config.get("pad_token_id") or 0)
+    def _say(self, arrays: bool, ignored: tuple[str, ...]) -> Callable[[dict[str, Any]], Said]:
+        """What the model says of a batch; ``arrays``: predictions and labels are wanted, and not the loss alone."""
+
+        def loss_of(inputs: dict[str, Any]) -> Any:
+            return self.loss_of(inputs, return_outputs=True)
+
+        return outputs_of(self.model, loss_of, self.label_names, arrays=arrays, ignored=ignored)
 
     def loss_of(self, inputs: dict[str, Any], *, return_outputs: bool = False) -> Any:
         """``compute_loss`` of a batch, with the number of its labels where that is asked for."""
@@ -298,42 +321,13 @@ class Trainer:
             "model": self.model,
             "processing_class": self.processing_class,
             "optimizer": self.optimizer,
+            "lr_scheduler": self.lr_scheduler,
             "train_dataset": self.train_dataset,
             "eval_dataset": self.eval_dataset,
         }
-        if self.words is not None and self.callbacks.members:
+        if self.words is not None and self.callbacks.hear(event):
             self.words.write_back()
         self.callbacks.fire(event, self.args, self.state, self.control, **known, **values)
-
-    def save_model(self, output_dir: str | Path | None = None) -> None:
-        """Writes the model, its tokenizer where there is one, and the arguments, to a folder."""
-        if not self.state.is_world_process_zero:
-            return
-        folder = Path(output_dir or self.args.output_dir)
-        if self.words is not None:
-            self.words.write_back()
-        self.model.save_pretrained(folder)
-        if self.processing_class is not None:
-            self.processing_class.save_pretrained(folder)
-        write_json(folder / "training_args.json", self.args.to_dict())
-
-    def save_state(self) -> None:
-        """Writes ``trainer_state.json``, the log among it, to ``output_dir``."""
-        Path(self.args.output_dir).mkdir(parents=True, exist_ok=True)
-        write_json(Path(self.args.output_dir) / "trainer_state.json", asdict(self.state))
-
-    def save_metrics(self, split: str, metrics: Mapping[str, Any]) -> None:
-        """Writes metrics to ``SPLIT_results.json`` in ``output_dir``."""
-        Path(self.args.output_dir).mkdir(parents=True, exist_ok=True)
-        write_json(Path(self.args.output_dir) / f"{split}_results.json", dict(metrics))
-
-    def log_metrics(self, split: str, metrics: Mapping[str, Any]) -> None:
-        """Prints metrics, one a line."""
-        print(f"***** {split} metrics *****")
-        width = max(map(len, metrics), default=0)
-        for name in sorted(metrics):
-            value = metrics[name]
-            print(f"  {name:<{width}} = {value:.4f}" if isinstance(value, float) else f"  {name:<{width}} = {value}")
 
     def add_callback(self, callback: Any) -> None:
         """One callback more: an object, or a class to be made."""
@@ -354,3 +348,21 @@ class Trainer:
     def is_local_process_zero(self) -> bool:
         """Whether this process is its machine's first."""
         return self.state.is_local_process_zero
+
+    @property
+    def model_wrapped(self) -> TorchModel:
+        """The model: nothing is wrapped around it here."""
+        return self.model
+
+    @property
+    def tokenizer(self) -> Any:
+        """The older name of ``processing_class``."""
+        return self.processing_class
+
+    @property
+    def is_in_train(self) -> bool:
+        """Whether the model is being trained."""
+        return self._supervisor is not None
+
+    def end(self) -> None:
+        """Nothing: processes that :meth:`train` joined have parted when it returns."""

@@ -14,15 +14,10 @@ from enfold.model import PreTrainedModel
 __all__ = ["checked_model", "checked_subclass"]
 
 _NEVER_CALLED = (
-    "create_optimizer",
-    "create_optimizer_and_scheduler",
-    "create_scheduler",
     "evaluation_loop",
     "floating_point_ops",
     "get_batch_samples",
-    "get_decay_parameter_names",
     "get_eval_dataloader",
-    "get_optimizer_cls_and_kwargs",
     "get_test_dataloader",
     "get_train_dataloader",
     "hyperparameter_search",
@@ -69,24 +64,17 @@ def checked_model(model: Any, model_init: Callable[[], Any] | None) -> TorchMode
     raise InputError(f"model is a {type(made).__name__}, expected a model, such as {load}")
 
 
-def checked_subclass(kind: type, base: type, optimizers: tuple[Any, Any]) -> None:
+def checked_subclass(kind: type, base: type) -> None:
     """Refuses what would be ignored.
 
     Raises:
-        InputError: a derived class overrides what is never called, or optimizers were given.
+        InputError: a derived class overrides what is never called.
     """
     between = kind.__mro__[: kind.__mro__.index(base)]
     ignored = sorted({name for each in between for name in _NEVER_CALLED if name in vars(each)})
-    problems = []
     if ignored:
-        problems.append(
+        raise InputError(
             f"{kind.__name__} overrides {', '.join(ignored)}, which this Trainer never calls: override compute_loss, "
-            "evaluate, predict or log, pass data_collator, compute_metrics or callbacks, or use TrainingArguments"
+            "create_optimizer, create_scheduler, evaluate, predict or log, pass data_collator, compute_metrics, "
+            "optimizers or callbacks, or use TrainingArguments"
         )
-    if any(each is not None for each in optimizers):
-        problems.append(
-            "optimizers are not taken: TrainingArguments' optim, learning_rate and lr_scheduler_type say which; "
-            "with others train in PyTorch's own loop"
-        )
-    if problems:
-        raise InputError("; ".join(problems))

@@ -34,6 +34,7 @@ from enfold.training.settings import Settings
 from enfold.training.supervision import SupervisedCheckpoints, SupervisedSteps, Supervisor
 from enfold.training.tokenized import FORMS, as_array, check_dataset, feature_at, read_examples
 from enfold.training.trainer_loss import count_labels
+from enfold.training.trainer_optimizers import described, extra_parameters, prepare, switch
 from enfold.training.words import used_rows
 
 if TYPE_CHECKING:
@@ -178,7 +179,9 @@ class TrainerRun:
             self.goal,
             self.examples,
         )
-        if not self.calls and goal.repeats and settings.optimizer != "adafactor":  # which looks at whole matrices
+        own = trainer.begin_run()  # an optimizer over the model's own parameters
+        whole = own or settings.optimizer == "adafactor"  # which looks at whole matrices
+        if not self.calls and goal.repeats and not whole:
             known = cast(Any, SimpleNamespace(all_special_ids=[]))
             trainer.words = used_rows(model, goal.ids(examples), known)
         named = {name: each for name, each in model.named_parameters() if each.requires_grad}
@@ -190,6 +193,9 @@ class TrainerRun:
         tables = sum(each.numel() for name, each in named.items() if ".embeddings." in name)
         self.supervisor.flops_of_token = 6.0 * (sum(each.numel() for each in named.values()) - tables)
         rate = float(trainer.args.learning_rate)
+        of_run = None if own else make_optimizer(named.items(), settings, rate, model.arch.num_layers)
+        optimizer, scheduler = prepare(trainer, self._steps().total, named, of_run)
+        buffers: dict[str, Tensor] = {name: each for name, each in model.named_buffers() if name in model.state_dict()}
         return Run(
             goal=goal,
             reading=Reading(trainer.processing_class, model.arch, model.arch.max_length, "error"),
@@ -199,15 +205,16 @@ class TrainerRun:
             execution=execution,
             objective=self._called_loss(execution) if self.calls else Objective(goal, execution),
             parameters=named,
-            buffers={name: each for name, each in model.named_buffers() if name in model.state_dict()},
-            optimizer=make_optimizer(named.items(), settings, rate, model.arch.num_layers),
+            buffers={**buffers, **extra_parameters(optimizer, named, model, self.group.count)},
+            optimizer=optimizer,
+            scheduler=scheduler,
             steps=self._steps(),
             rate=rate,
             settings=settings,
             checkpoints=self._checkpoints(),
             watch=self.supervisor,
             processes=self.group,
-            fingerprint=self._fingerprint(named),
+            fingerprint=self._fingerprint(named, described(optimizer, scheduler)),
         )
 
     def _called_loss(self, execution: Execution) -> CalledLoss:
@@ -225,6 +232,7 @@ class TrainerRun:
         per_epoch = -(-len(self.examples) // settings.batch_size)
 
         def begins(step: int) -> None:
+            switch(trainer.optimizer, "train")
             if step % per_epoch == 0:
                 trainer.fire("on_epoch_begin")
             trainer.fire("on_step_begin")
@@ -247,9 +255,10 @@ class TrainerRun:
         folder.parent.mkdir(parents=True, exist_ok=True)
         return SupervisedCheckpoints(folder, self.settings.keep, self.supervisor)
 
-    def _fingerprint(self, named: Mapping[str, Tensor]) -> str:
+    def _fingerprint(self, named: Mapping[str, Tensor], optimizers: tuple[Any, ...]) -> str:
         shapes = {name: tuple(each.shape) for name, each in named.items()}
-        told = repr((self.examples.fingerprint(), sorted(asdict(self.settings).items()), sorted(shapes.items())))
+        settings = sorted(asdict(self.settings).items())
+        told = repr((self.examples.fingerprint(), settings, sorted(shapes.items()), optimizers))
         return hashlib.sha256(told.encode()).hexdigest()[:16]
 
     # ── where it stands ──────────────────────────────────────────────────────

@@ -76,6 +76,12 @@ class Watch:
         if self._bar is not None:
             self._bar.update(0, completed=step)
 
+    def stepping(self) -> None:
+        """The gradients of a step are there, and the optimizer's step is about to be made."""
+
+    def stepped(self) -> None:
+        """The optimizer has made its step."""
+
     def line(self, state: State, values: Mapping[str, float]) -> None:
         """Metrics of the steps since the last line."""
         now = time.perf_counter()
