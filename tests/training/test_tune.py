@@ -229,8 +229,8 @@ def test_a_loss_that_is_no_number_fails_a_trial_and_not_the_search(
 ) -> None:
     plain = loop.clip
 
-    def clip(parameters: Any, limit: float | None) -> float:
-        return float("nan") if limit == 7.0 else plain(parameters, limit)
+    def clip(parameters: Any, limit: float | None, *rest: Any) -> float:
+        return float("nan") if limit == 7.0 else plain(parameters, limit, *rest)
 
     monkeypatch.setattr(loop, "clip", clip)
     found = search_of(model, tmp_path, 2, space={"max_grad_norm": [1.0, 7.0]})
