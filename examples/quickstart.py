@@ -57,6 +57,11 @@ REVIEWS = [
     "The plot is thin, but the actors are a joy to watch.",
 ]
 
+NAMING = [
+    "Ada Lovelace met Charles Babbage in London.",
+    "Marie Curie was born in Warsaw and worked in Paris.",
+]
+
 console = Console(width=100)
 
 
@@ -116,9 +121,22 @@ def show_sentiment() -> None:
     console.print(table)
 
 
+def show_entities() -> None:
+    ner = enfold.pipeline("ner", aggregation_strategy="first")
+    table = Table(title="Whom and what do they name?", title_justify="left", title_style="bold")
+    for column in ("text", "entity", "kind", "score"):
+        table.add_column(column)
+    for text, found in zip(NAMING, ner(NAMING), strict=True):
+        for index, each in enumerate(found):
+            name = text[each["start"] : each["end"]]
+            table.add_row("" if index else text, name, each["entity_group"], f"{each['score']:.2f}")
+    console.print(table)
+
+
 if __name__ == "__main__":
     console.print(f"enfold {enfold.__version__}, model {MODEL}: fetched once, then read from the cache")
     show_search(read_passages(sys.argv[1] if len(sys.argv) > 1 else None))
     show_similarity()
     show_labels()
     show_sentiment()
+    show_entities()

@@ -171,7 +171,7 @@ def test_a_tokenizer_of_another_model_is_refused() -> None:
         pipeline("fill-mask", folder(tiny), tokenizer=Tokenizer.from_folder(minilm()), engine="cpu")
 
 
-@pytest.mark.parametrize("task", ["ner", "question-answering", "fill-mask"])
+@pytest.mark.parametrize("task", ["question-answering", "fill-mask"])
 def test_a_task_without_a_default_model_names_some(task: str) -> None:
     with pytest.raises(TaskError, match=r"no default model yet.*Models that fit: "):
         pipeline(task)

@@ -1,9 +1,12 @@
 """The models that come with enfold: small, licensed, documented, and right about what is plain."""
 
 import re
+from bisect import bisect_right
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
+import seqeval.metrics
 import yaml
 
 import enfold
@@ -51,6 +54,42 @@ def test_its_card_says_what_it_does() -> None:
     card = (resolve("enfold:sentiment") / "README.md").read_text(encoding="utf-8")
     told = re.search(r"film reviews, rated clearly.*\| (0\.\d+)", card)
     assert told and right == pytest.approx(float(told[1]), abs=0.05) and right > 0.85
+
+
+def test_entities_where_no_model_is_named() -> None:
+    minilm()
+    text = "Marie Curie was born in Warsaw and worked with Ada Lovelace in London."
+    found = enfold.pipeline("ner", aggregation_strategy="first")(text)
+    said = [(text[each["start"] : each["end"]], each["entity_group"]) for each in found]
+    people, places = [("Marie Curie", "person"), ("Ada Lovelace", "person")], ["Warsaw", "London"]
+    assert said == [people[0], (places[0], "location"), people[1], (places[1], "location")]
+    assert enfold.pipeline("ner")("no names are in this sentence at all") == []
+
+
+def test_the_card_of_entities_says_what_it_finds() -> None:
+    """Of the words of the development part alone, as a recount by another library: one tag for each word."""
+    minilm()
+    rows: list[tuple[list[str], list[str]]] = [([], [])]
+    for line in shared("data", "wnut17.dev.conll").read_text(encoding="utf-8").splitlines():
+        if line.strip():
+            word, tag = line.split("\t")[:2]
+            rows[-1][0].append(word)
+            rows[-1][1].append(tag)
+        elif rows[-1][0]:
+            rows.append(([], []))
+    rows = [row for row in rows if row[0]]
+    ner = enfold.pipeline("ner", is_split_into_words=True)
+    said = []
+    for (words, _), found in zip(rows, ner([words for words, _ in rows]), strict=True):
+        starts = list(accumulate((len(word) + 1 for word in words), initial=0))
+        tags = ["O"] * len(words)
+        for one in reversed(found):
+            tags[bisect_right(starts, one["start"]) - 1] = one["entity"]
+        said.append(tags)
+    f1 = seqeval.metrics.f1_score([tags for _, tags in rows], said)
+    card = (resolve("enfold:entities") / "README.md").read_text(encoding="utf-8")
+    told = re.search(r"\| all \|.*\| (0\.\d+) \|", card)
+    assert told and f1 == pytest.approx(float(told[1]), abs=0.003) and f1 > 0.5
 
 
 def held_out(key: str) -> bool:

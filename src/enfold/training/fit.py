@@ -127,7 +127,7 @@ def fit(
     metrics = {} if found is None else found.metrics
     return Fitted(
         job.model,
-        material.tokenizer,
+        job.reading.tokenizer,
         job.goal.name,
         metrics,
         watch.history,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -224,6 +225,10 @@ def make_job(
             adapters.add_adapter(model, adapter)
     goal.adopt(model)
     reading = reading_of(model, material.tokenizer, goal, settings, max_length)
+    if isinstance(material.base, Config) and reading.max_length < reading.tokenizer.model_max_length:
+        short = copy(reading.tokenizer)  # longer texts would come to positions of which nothing was learnt
+        short.model_max_length = reading.max_length
+        reading = replace(reading, tokenizer=short)
     return Job(material, goal, model, reading, settings, folder, group, adapter is not None)
 
 

@@ -1,0 +1,35 @@
+"""Models that begin with random weights: what they leave, and what would make no sense."""
+
+from pathlib import Path
+
+import pytest
+
+import enfold
+from enfold.errors import InputError
+from enfold.training.fit import fit
+from enfold.training.settings import Settings
+from tests.cli.tiny import WORDS
+from tests.training.support import reviews, tiny
+
+SHAPE = {"hidden_size": 12, "num_hidden_layers": 1, "num_attention_heads": 3, "intermediate_size": 20}
+
+
+def config() -> enfold.BertConfig:
+    return enfold.AutoConfig.for_model("bert", vocab_size=len(WORDS), max_position_embeddings=40, **SHAPE)
+
+
+def test_texts_longer_than_any_that_was_learnt_are_read_in_windows(tmp_path: Path) -> None:
+    tokenizer = enfold.AutoTokenizer.from_pretrained(tiny(tmp_path))
+    before = tokenizer.model_max_length
+    settings = Settings(max_steps=2, batch_size=4)
+    fitted = fit(config(), reviews(30), out=tmp_path / "out", tokenizer=tokenizer, max_length=16, settings=settings)
+    assert fitted.tokenizer.model_max_length == 16
+    assert enfold.AutoTokenizer.from_pretrained(tmp_path / "out").model_max_length == 16
+    assert tokenizer.model_max_length == before
+    again = fit(str(tmp_path / "out"), reviews(30), max_length=12, evaluation=None, settings=settings)
+    assert again.tokenizer.model_max_length == 16
+
+
+def test_an_adapter_beside_random_weights_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="an adapter learns beside weights that are trained, and a configuration has"):
+        fit(config(), reviews(30), tokenizer=tiny(tmp_path), adapter=enfold.LoRA())
