@@ -52,7 +52,7 @@ class Contest:
 
 
 BATCH, DECAY, WARMUP, LENGTH = 16, 0.01, 0.06, 128
-MASKED_EPOCHS, MASKED_RATE = 6, 1e-3
+MASKED_EPOCHS, MASKED_RATE = 2, 1e-3
 SMALL = {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 1024}
 VOCABULARY = 6000
 
@@ -111,7 +111,7 @@ CONTESTS = {
     "messages": Contest("text-classification", messages, "accuracy", 3, 5e-5, 0.985),
     "ratings": Contest("regression", ratings, "pearson", 2, 5e-5, 0.75),
     "entities": Contest("token-classification", entities, "entity f1", 5, 1e-4, 0.35),
-    "chinese": Contest("text-classification", chinese, "accuracy", 4, 3e-4, 0.85, pretrained=False),
+    "chinese": Contest("text-classification", chinese, "accuracy", 3, 3e-4, 0.85, pretrained=False),
 }
 
 
