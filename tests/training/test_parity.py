@@ -1,6 +1,7 @@
 """The same losses as the reference's Trainer, step by step, on the same batches."""
 
 import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -194,3 +195,22 @@ def test_random_choices_change_nothing(tmp_path: Path) -> None:
         curves.append([line["loss"] for line in fitted.history])
     assert curves[1] == pytest.approx(curves[0], abs=1e-5)
     assert curves[2] == pytest.approx(curves[0], abs=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # at which torch.compile itself looks
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_parts_learn_the_same(tmp_path: Path) -> None:
+    folder, curves = tiny(tmp_path), []
+    for compiled in (False, True):
+        settings = Settings(
+            precision="float32",
+            max_steps=3,
+            batch_size=4,
+            learning_rate=1e-3,
+            dropout=0.0,
+            log_every=1,
+            compile=compiled,
+        )
+        fitted = fit(folder, reviews(16), evaluation=None, settings=settings)
+        curves.append([line["loss"] for line in fitted.history])
+    assert curves[1] == pytest.approx(curves[0], abs=1e-6)
