@@ -81,5 +81,11 @@ def processes() -> Iterator[Processes]:
         return
     if not distributed.is_initialized():
         distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-        atexit.register(distributed.destroy_process_group)
+        atexit.register(_part)
     yield Processes(distributed.get_rank(), distributed.get_world_size())
+
+
+def _part() -> None:
+    """Ends the group, unless somebody has."""
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
