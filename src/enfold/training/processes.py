@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,19 +70,17 @@ class Processes:
         return step.no_sync() if wanted and self.count > 1 else nullcontext()
 
 
-@contextmanager
-def processes() -> Iterator[Processes]:
+def processes() -> Processes:
     """The processes that torchrun started; one where it didn't.
 
     They stay together until they end: a group that one of them makes anew may meet what the others left of the last.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield Processes()
-        return
+        return Processes()
     if not distributed.is_initialized():
         distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
         atexit.register(_part)
-    yield Processes(distributed.get_rank(), distributed.get_world_size())
+    return Processes(distributed.get_rank(), distributed.get_world_size())
 
 
 def _part() -> None:

@@ -87,7 +87,7 @@ class Shards:
     @contextmanager
     def gathered(self) -> Iterator[None]:
         """The whole model in each process, for what goes through it in other ways; it takes its memory."""
-        kept = self._swap(lambda parameter: nn.Parameter(_whole(parameter), parameter.requires_grad))
+        kept = self._gather()
         try:
             yield
         finally:
@@ -96,7 +96,10 @@ class Shards:
 
     def give_back(self) -> None:
         """Makes the model whole for good."""
-        self._swap(lambda parameter: nn.Parameter(_whole(parameter), parameter.requires_grad))
+        self._gather()
+
+    def _gather(self) -> dict[int, tuple[Any, nn.Parameter]]:
+        return self._swap(lambda parameter: nn.Parameter(_whole(parameter), parameter.requires_grad))
 
     def _swap(self, make: Callable[[Any], nn.Parameter]) -> dict[int, tuple[Any, nn.Parameter]]:
         """Puts others in the parameters' places; those that are shared stay shared."""

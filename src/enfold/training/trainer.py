@@ -78,7 +78,7 @@ class Trainer(Optimizing, Batching, Recording, Named):
         compute_metrics: metrics by name, of an :class:`enfold.training.predictions.EvalPrediction`.
         callbacks: see :class:`enfold.TrainerCallback`.
         optimizers: a PyTorch optimizer over the model's parameters and a scheduler of it, used as they are; None for
-            either: as TrainingArguments say.
+            the scheduler or for both: as TrainingArguments say.
         optimizer_cls_and_kwargs: the optimizer's class and options, instead of those that TrainingArguments say.
         preprocess_logits_for_metrics: makes less of a batch's logits, given the labels, before they are kept.
         tokenizer: the older name of ``processing_class``.
@@ -152,21 +152,21 @@ class Trainer(Optimizing, Batching, Recording, Named):
         """
         if self.train_dataset is None:
             raise InputError("there is nothing to learn from: Trainer(…, train_dataset=…)")
-        with processes() as group:
-            first = group.is_first
-            self.state = TrainerState(is_local_process_zero=first, is_world_process_zero=first)
-            self.control = TrainerControl()
-            board = Path(self.args.output_dir) / "tensorboard" if self.args.report_to and first else None
-            show = "auto" if first and not self.args.disable_tqdm else False
-            self._ignored = ignore_keys_for_eval
-            self._supervisor = Supervisor(self, show, board)  # type: ignore[arg-type]
-            try:
-                return self._trained(TrainerRun(self, self._supervisor, group), resume_from_checkpoint)
-            finally:
-                if self.words is not None:
-                    self.words.give_back()
-                self.words = self._supervisor = self._ignored = None
-                self.model.eval()
+        group = processes()
+        first = group.is_first
+        self.state = TrainerState(is_local_process_zero=first, is_world_process_zero=first)
+        self.control = TrainerControl()
+        board = Path(self.args.output_dir) / "tensorboard" if self.args.report_to and first else None
+        show = "auto" if first and not self.args.disable_tqdm else False
+        self._ignored = ignore_keys_for_eval
+        self._supervisor = Supervisor(self, show, board)  # type: ignore[arg-type]
+        try:
+            return self._trained(TrainerRun(self, self._supervisor, group), resume_from_checkpoint)
+        finally:
+            if self.words is not None:
+                self.words.give_back()
+            self.words = self._supervisor = self._ignored = None
+            self.model.eval()
 
     def _trained(self, made: TrainerRun, resume: bool | str | Path | None) -> TrainOutput:
         run, state = made.begin(resume)
@@ -365,4 +365,4 @@ class Trainer(Optimizing, Batching, Recording, Named):
         return self._supervisor is not None
 
     def end(self) -> None:
-        """Nothing: processes that :meth:`train` joined have parted when it returns."""
+        """Nothing: processes that :meth:`train` joined part when the program ends."""

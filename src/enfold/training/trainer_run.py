@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -25,6 +24,7 @@ from enfold.training.execution import Execution, compiled
 from enfold.training.given import Called, CalledLoss, Masked, goal_of
 from enfold.training.goals import Goal, Reading
 from enfold.training.goals.base import IGNORED
+from enfold.training.job import fingerprint_of_run
 from enfold.training.loop import Run, State, restore_best, resume_run, train
 from enfold.training.objective import Objective
 from enfold.training.optim import make_optimizer
@@ -194,7 +194,8 @@ class TrainerRun:
         self.supervisor.flops_of_token = 6.0 * (sum(each.numel() for each in named.values()) - tables)
         rate = float(trainer.args.learning_rate)
         of_run = None if own else make_optimizer(named.items(), settings, rate, model.arch.num_layers)
-        optimizer, scheduler = prepare(trainer, self._steps().total, named, of_run)
+        steps = self._steps()
+        optimizer, scheduler = prepare(trainer, steps.total, named, of_run)
         buffers: dict[str, Tensor] = {name: each for name, each in model.named_buffers() if name in model.state_dict()}
         return Run(
             goal=goal,
@@ -208,13 +209,13 @@ class TrainerRun:
             buffers={**buffers, **extra_parameters(optimizer, named, model, self.group.count)},
             optimizer=optimizer,
             scheduler=scheduler,
-            steps=self._steps(),
+            steps=steps,
             rate=rate,
             settings=settings,
             checkpoints=self._checkpoints(),
             watch=self.supervisor,
             processes=self.group,
-            fingerprint=self._fingerprint(named, described(optimizer, scheduler)),
+            fingerprint=fingerprint_of_run(self.examples, settings, named, described(optimizer, scheduler)),
         )
 
     def _called_loss(self, execution: Execution) -> CalledLoss:
@@ -254,12 +255,6 @@ class TrainerRun:
         folder = Path(self.trainer.args.output_dir) / "checkpoints"
         folder.parent.mkdir(parents=True, exist_ok=True)
         return SupervisedCheckpoints(folder, self.settings.keep, self.supervisor)
-
-    def _fingerprint(self, named: Mapping[str, Tensor], optimizers: tuple[Any, ...]) -> str:
-        shapes = {name: tuple(each.shape) for name, each in named.items()}
-        settings = sorted(asdict(self.settings).items())
-        told = repr((self.examples.fingerprint(), settings, sorted(shapes.items()), optimizers))
-        return hashlib.sha256(told.encode()).hexdigest()[:16]
 
     # ── where it stands ──────────────────────────────────────────────────────
 

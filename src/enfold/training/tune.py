@@ -130,7 +130,8 @@ def tune(
     settings = settings or Settings()
     settings = settings if epochs is None else replace(settings, epochs=epochs)
     searched = None if space is None else check_space(space, settings, adapter)
-    with processes() as group, _home(out, group) as folder:
+    group = processes()
+    with _home(out, group) as folder:
         material = gather(model, data, settings, task=task, evaluation=evaluation, columns=columns, tokenizer=tokenizer)
         if searched is None:
             few = adapter is not None or settings.freeze is not None
