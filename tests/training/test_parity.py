@@ -197,9 +197,10 @@ def test_random_choices_change_nothing(tmp_path: Path) -> None:
     assert curves[2] == pytest.approx(curves[0], abs=1e-5)
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # at which torch.compile itself looks
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
-def test_compiled_parts_learn_the_same(tmp_path: Path) -> None:
+@pytest.mark.filterwarnings("ignore")  # the compiler's own: gradients it looks at, a deprecated package it imports
+def test_compiled_parts_learn_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
     folder, curves = tiny(tmp_path), []
     for compiled in (False, True):
         settings = Settings(
