@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from enfold.errors import InputError, NumericalError
 from enfold.training.checkpoints import Checkpoints, restore_parameters
+from enfold.training.criterion import Criterion
 from enfold.training.evaluation import Evaluation, EvaluationSet, evaluate
 from enfold.training.examples import Batch, Examples
 from enfold.training.execution import Execution
@@ -155,6 +156,11 @@ class Run:
         return tensor if self.shards is None else self.shards.split(tensor, other)
 
     @property
+    def criterion(self) -> Criterion:
+        """What tells the best evaluation."""
+        return Criterion.of(self.settings.metric or self.goal.metric)
+
+    @property
     def tensors(self) -> dict[str, Tensor]:
         """What a checkpoint holds."""
         return {**self.parameters, **self.buffers}
@@ -254,12 +260,11 @@ def _after(run: Run, state: State, rate: float, norm: float) -> None:
 def _judge(run: Run, state: State) -> None:
     """An evaluation, and what follows from it."""
     found = judge(run)
-    name = run.settings.metric or run.goal.metric
-    bare = name.removeprefix("-")
-    if bare not in found.metrics:
-        raise InputError(f"metric is {name!r}, and this evaluation has {', '.join(found.metrics)}")
-    run.watch.evaluation(state, found, bare, state.step / run.steps.per_epoch)
-    value = found.metrics[bare] * (-1 if name.startswith("-") else 1)
+    criterion = run.criterion
+    if criterion.metric not in found.metrics:
+        raise InputError(f"metric is {criterion.metric!r}, and this evaluation has {', '.join(found.metrics)}")
+    run.watch.evaluation(state, found, criterion.metric, state.step / run.steps.per_epoch)
+    value = criterion.value(found.metrics)
     if state.best is None or value > state.best:
         state.best, state.best_step, state.waited = value, state.step, 0
         return

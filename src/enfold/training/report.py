@@ -100,7 +100,7 @@ def _joined(names: Sequence[str], words: Words) -> str:
 
 def _tiles(summary: RunSummary, words: Words) -> list[tuple[str, str]]:
     """The few numbers that are looked for first: the metric that chose the weights, then others."""
-    chosen = (summary.best_by or "").removeprefix("-")
+    chosen = summary.best_by or ""
     names = sorted(summary.evaluation, key=lambda name: (name != chosen, name == "loss"))[:_TILES]
     tiles = [(words.name(name), figure(summary.evaluation[name])) for name in names]
     for role in ("train", "evaluation"):
@@ -117,7 +117,7 @@ def _overview(summary: RunSummary, words: Words) -> list[tuple[str, str]]:
         facts.append(("labels", _joined(summary.labels, words)))
     if summary.best_step is not None:
         step = figure(summary.best_step)
-        by = words.name(summary.best_by.removeprefix("-")) if summary.best_by else None
+        by = words.name(summary.best_by) if summary.best_by else None
         facts.append(("best", words.say("best.value", step=step, metric=by) if by else step))
     if summary.parameters:
         facts.append(("parameters", parameters_of(summary, words)))
@@ -164,7 +164,7 @@ def _charts(
 ) -> tuple[list[dict[str, Any]], str | None]:
     """The charts with their pictures, or what to do to get them."""
     found: list[dict[str, Any]] = []
-    best = (summary.best_by or "").removeprefix("-")
+    best = summary.best_by or ""
     for number, chart in enumerate(charts(rows, best), 1):
         marks_best = summary.best_step is not None and chart.kind != "learning_rate"
         step = summary.best_step if marks_best else None

@@ -114,7 +114,7 @@ def summary_of(results: Results) -> RunSummary:
         tokens_per_second=state.all_tokens / max(1e-9, state.seconds),
         parameters=(sum(each.numel() for each in run.parameters.values()), trained.total),
         best_step=state.best_step,
-        best_by=(run.settings.metric or run.goal.metric) if held is not None else None,
+        best_by=run.criterion.metric if held is not None else None,
         stopped=state.stopped or "finished",  # type: ignore[arg-type]
         history=run.watch.history,
         evaluation={} if found is None else found.metrics,

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from enfold.checkpoint.files import atomic_write
 from enfold.errors import NumericalError
 from enfold.model import PreTrainedModel
+from enfold.training.criterion import Criterion
 from enfold.training.job import Adapter, make_job, usual_rate
 from enfold.training.material import Material
 from enfold.training.objective import Teacher
@@ -142,9 +143,9 @@ class Search:
     command: str | None
 
     @property
-    def sign(self) -> int:
-        """1 where more is better, -1 where less is."""
-        return -1 if self.metric.startswith("-") else 1
+    def criterion(self) -> Criterion:
+        """What tells the best trial."""
+        return Criterion.of(self.metric)
 
     def run(self, trials: Sequence[Trial], count: int) -> list[Trial]:
         """Goes on from some trials to so many, or until everything has been tried.
@@ -160,7 +161,7 @@ class Search:
         logger.addFilter(once)
         try:
             while len(trials) < count:
-                proposal = propose(self.space, trials, self._usual(), seed=self.settings.seed, sign=self.sign)
+                proposal = propose(self.space, trials, self._usual(), seed=self.settings.seed, sign=self.criterion.sign)
                 if proposal is None:
                     self.tell(f"all {len(trials)} combinations have been tried")
                     break
@@ -202,13 +203,13 @@ class Search:
 
     def _try(self, trials: list[Trial], proposal: Proposal, count: int) -> None:
         """One more trial; the best so far is in the folder before it counts."""
-        number, before = len(trials) + 1, best_of(trials, self.sign)
+        number, before = len(trials) + 1, best_of(trials, self.criterion.sign)
         place = self._place(number)
         watch = TrialWatch(
             place / "metrics.jsonl" if self.group.is_first else None,
             self.shows and self.group.is_first,
             f"trial {number} of {count}",
-            self.metric.removeprefix("-"),
+            self.criterion.metric,
             proposal if self.prunes else None,
             self.group,
         )
@@ -218,7 +219,7 @@ class Search:
             trial = Trial(number, proposal.values, "failed", evaluations=watch.evaluations, error=str(error))
         else:
             trial = self._ended(number, proposal, watch, state, found)
-            if best_of([*trials, trial], self.sign) is trial and self.group.is_first:
+            if best_of([*trials, trial], self.criterion.sign) is trial and self.group.is_first:
                 self._keep(run, state, found, watch)
         trials.append(trial)
         if self.group.is_first:
@@ -272,14 +273,14 @@ class Search:
     def _line(self, trial: Trial, before: Trial | None, count: int) -> str:
         """A trial in one line."""
         values = "  ".join(f"{name} {said(value)}" for name, value in trial.values.items())
-        name = self.metric.removeprefix("-")
+        name = self.criterion.metric
         if trial.state == "failed":
             outcome = f"failed: {trial.error}"
         elif trial.state == "pruned":
             outcome = f"pruned after {trial.evaluations[-1][0]:.3g} epochs at {name} {trial.evaluations[-1][1]:.4f}"
         else:
             outcome = f"{name} {trial.metric:.4f}"
-            if best_of([trial] if before is None else [before, trial], self.sign) is trial:
+            if best_of([trial] if before is None else [before, trial], self.criterion.sign) is trial:
                 outcome += ", the best so far"
         return f"trial {trial.number} of {count}: {values}: {outcome}"
 
@@ -295,7 +296,7 @@ class Search:
             metric=metric,
             space=tuple(self.space),
             trials=tuple(trials),
-            importances=importances(self.space, trials, self.sign),
+            importances=importances(self.space, trials, self.criterion.sign),
             command=self.command,
             environment=environment(),
         )

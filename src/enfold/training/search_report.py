@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 
 from enfold.checkpoint.atomic import atomic_write
 from enfold.errors import MissingDependencyError
+from enfold.training.criterion import Criterion
 from enfold.training.plots import MARKS, Across, Chart, Line, draw
 from enfold.training.space import Dimension, Range
 from enfold.training.templates import Words, check_language, render
@@ -54,19 +55,14 @@ class SearchSummary:
     environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def sign(self) -> int:
-        """1 where more is better, -1 where less is."""
-        return -1 if self.metric.startswith("-") else 1
+    def criterion(self) -> Criterion:
+        """What tells the best trial."""
+        return Criterion.of(self.metric)
 
     @property
     def best(self) -> Trial | None:
         """The best of the complete trials."""
-        return best_of(self.trials, self.sign)
-
-    @property
-    def bare(self) -> str:
-        """The metric's name."""
-        return self.metric.removeprefix("-")
+        return best_of(self.trials, self.criterion.sign)
 
 
 def write_search_report(summary: SearchSummary, path: Path, *, language: Language = "en") -> None:
@@ -88,13 +84,13 @@ def write_search_report(summary: SearchSummary, path: Path, *, language: Languag
 
 def _page(summary: SearchSummary, words: Words) -> dict[str, Any]:
     drawn, missing = _pictures(summary, words)
-    which = words["search.more" if summary.sign > 0 else "search.less"]
+    which = words["search.more" if summary.criterion.sign > 0 else "search.less"]
     failed = [trial for trial in summary.trials if trial.error]
     return {
         "task": one_line(summary.task),
         "base": one_line(summary.base) if summary.base else words["scratch"],
         "tiles": _tiles(summary, words),
-        "compared": words.say("search.compared", metric=words.name(summary.bare), which=which),
+        "compared": words.say("search.compared", metric=words.name(summary.criterion.metric), which=which),
         "space": _space(summary, words),
         "charts": drawn,
         "missing": missing,
@@ -109,7 +105,7 @@ def _tiles(summary: SearchSummary, words: Words) -> list[tuple[str, str]]:
     best, trials = summary.best, summary.trials
     tiles = []
     if best is not None:
-        tiles.append((words.name(summary.bare), figure(best.metric)))
+        tiles.append((words.name(summary.criterion.metric), figure(best.metric)))
         given = {"number": figure(best.number), "all": figure(len(trials))}
         tiles.append((words["search.best"], words.say("search.best.value", **given)))
     for state, name in (("pruned", "search.pruned"), ("failed", "search.failed")):
@@ -134,7 +130,7 @@ def _space(summary: SearchSummary, words: Words) -> View:
 def _trials(summary: SearchSummary, words: Words) -> View:
     """All trials in their order; the best is marked."""
     best = summary.best
-    columns = [Column(words["search.number"]), Column(words.name(summary.bare), "number")]
+    columns = [Column(words["search.number"]), Column(words.name(summary.criterion.metric), "number")]
     columns += [Column(words["search.state"]), *(Column(one_line(dim.name)) for dim in summary.space)]
     columns += [Column(words["search.epochs"], "number"), Column(words["search.seconds"], "number")]
     rows = []
@@ -174,7 +170,7 @@ def _history(summary: SearchSummary) -> Chart:
     """The metric of each trial, and the best so far."""
     lines = _points(summary.trials, lambda trial: trial.number)
     complete = [trial for trial in summary.trials if trial.state == "complete" and trial.metric is not None]
-    better = max if summary.sign > 0 else min
+    better = max if summary.criterion.sign > 0 else min
     best = itertools.accumulate((trial.metric or 0.0 for trial in complete), better)
     numbers = tuple(float(trial.number) for trial in complete)
     return Chart("trials", (*lines, Line("best_so_far", numbers, tuple(best))))

@@ -41,7 +41,7 @@ class RunSummary:
         tokens_per_second: tokens, over the whole training.
         parameters: how many were trained, and how many there are.
         best_step: the step whose weights were kept.
-        best_by: the metric that chose it; after ``-`` less is better.
+        best_by: the metric that chose it.
         stopped: why training ended.
         history: rows of metrics.jsonl: ``{"step": 10, "loss": 0.7, "learning_rate": 2e-5, …}``, and of evaluations
             ``{"step": 10, "evaluation": {"loss": 0.6, "accuracy": 0.8}}``.

@@ -17,6 +17,7 @@ from enfold.checkpoint.files import read_json, write_json
 from enfold.engines.torch.model import TorchModel
 from enfold.errors import CorruptFileError, InputError, NumericalError
 from enfold.tokenization import Tokenizer
+from enfold.training.criterion import Criterion
 from enfold.training.data.files import Columns
 from enfold.training.goals import Goal
 from enfold.training.job import Adapter, check_adapter, fingerprint_of, usual_rate
@@ -181,7 +182,7 @@ def _metric(material: Material, settings: Settings, space: tuple[Dimension, ...]
         raise InputError("a search compares trials by rows that they did not learn from: pass evaluation=FILE, or 0.1")
     metric = settings.metric or material.goal.metric
     changing = [dim.name for dim in space if dim.name in ("label_smoothing", "class_weights")]
-    if metric.removeprefix("-") == "loss" and changing:
+    if Criterion.of(metric).metric == "loss" and changing:
         raise InputError(
             f"{' and '.join(changing)} changes the loss itself, by which trials would be compared: "
             "leave it out of the space, or name another metric"
@@ -244,7 +245,7 @@ def _found(search: Search, trials: list[Trial], folder: Path | None) -> Tuned:
     Raises:
         NumericalError: all of them failed.
     """
-    best = best_of(trials, search.sign)
+    best = best_of(trials, search.criterion.sign)
     if best is None:
         raise NumericalError(
             f"none of {len(trials)} trials came to a metric; the last one said: {trials[-1].error}. "
