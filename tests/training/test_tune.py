@@ -371,3 +371,9 @@ def test_vectors_are_tuned_too(tmp_path: Path) -> None:
     found = tune(tiny(tmp_path), rows, task="embed", out=tmp_path / "out", trials=2, settings=settings, progress=False)
     assert found.metric == "-loss" and found.best.metric == min(trial.metric or 9 for trial in found.trials)
     assert enfold.pipeline("embed", str(tmp_path / "out"), engine="cpu")(["a film"]).shape[0] == 1
+
+
+def test_a_new_models_tokenizer_knows_what_was_learnt(model: str, tmp_path: Path) -> None:
+    config, tokenizer = enfold.AutoConfig.from_pretrained(model), enfold.AutoTokenizer.from_pretrained(model)
+    found = search_of(config, tmp_path / "out", trials=1, tokenizer=tokenizer, max_length=8)
+    assert found.tokenizer.model_max_length == 8 < tokenizer.model_max_length

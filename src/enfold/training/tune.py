@@ -264,7 +264,7 @@ def _found(search: Search, trials: list[Trial], folder: Path | None) -> Tuned:
         best.metrics,
         tuple(trials),
         model,
-        search.material.tokenizer,
+        Tokenizer.from_pretrained(search.folder),
         goal.name,
         folder,
     )
