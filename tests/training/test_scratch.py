@@ -33,3 +33,13 @@ def test_texts_longer_than_any_that_was_learnt_are_read_in_windows(tmp_path: Pat
 def test_an_adapter_beside_random_weights_is_refused_before_anything_runs(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="an adapter learns beside weights that are trained, and a configuration has"):
         fit(config(), reviews(30), tokenizer=tiny(tmp_path), adapter=enfold.LoRA())
+
+
+def test_a_new_architecture_learns_labels_and_tells_them(tmp_path: Path) -> None:
+    shape = {"hidden_size": 12, "num_hidden_layers": 1, "num_attention_heads": 3, "intermediate_size": 20}
+    new = enfold.AutoConfig.for_model("enfold", vocab_size=len(WORDS), **shape)
+    fit(new, reviews(30), out=tmp_path / "out", tokenizer=tiny(tmp_path), settings=Settings(max_steps=2))
+    records = enfold.pipeline("text-classification", str(tmp_path / "out"))(["a good film", "bad", "a book"], top_k=None)
+    for record in records:
+        assert {each["label"] for each in record} == {"no", "yes"}
+        assert sum(each["score"] for each in record) == pytest.approx(1.0)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from enfold.arch import Architecture, RelativeBias
+from enfold.arch import Architecture, LearnedPositions, RelativeBias
 from enfold.config import Config
 from enfold.families import roberta
 from enfold.families.base import Family
@@ -11,9 +11,11 @@ from enfold.heads import Head, HeadKind
 
 
 def translate(config: Config) -> Architecture:
-    """The reference fixes the largest distance at 128, whatever the configuration says."""
+    """The reference fixes the largest distance at 128 and the id that has no position at 1, whatever the file says."""
+    base = roberta.translate(config)
     relative = RelativeBias(buckets=config.relative_attention_num_buckets, max_distance=128)
-    return replace(roberta.translate(config), relative=relative)
+    positions = LearnedPositions(rows=config.max_position_embeddings, counted_from=1)
+    return replace(base, relative=relative, positions=positions, max_length=positions.max_length)
 
 
 NAMES = (

@@ -258,13 +258,13 @@ class Task:
         wanted = [tokens(window) for window in windows] if tokens else []
         rows = [chosen + begin for chosen, (begin, _) in zip(wanted, batch.spans, strict=True)] if tokens else None
         outputs = self.model.run(batch, fields=fields, tokens=None if rows is None else np.concatenate(rows))
-        first = {branch.field for branch in self.model.head.branches if branch.select == "first"}
+        of_texts = {branch.field for branch in self.model.head.branches if branch.select != "tokens"}
         ends = np.cumsum([len(chosen) for chosen in wanted]).tolist() if tokens else []
         for index, (begin, end) in enumerate(batch.spans):
             span = slice(begin, end)
             head_span = slice(ends[index] - len(wanted[index]), ends[index]) if tokens else span
             yield {
-                name: array[index] if name in first else array[span if name == "last_hidden_state" else head_span]
+                name: array[index] if name in of_texts else array[span if name == "last_hidden_state" else head_span]
                 for name, array in outputs.items()
             }
 
