@@ -151,3 +151,35 @@ def test_a_tokenizer_with_more_tokens_than_embeddings_is_refused(tmp_path: Path)
 
 def test_config_is_its_own_type() -> None:
     assert isinstance(enfold.BertConfig(), Config)
+
+
+@pytest.mark.parametrize(
+    ("family", "expected"),
+    [
+        ("bert", {"pad_token_id": 7}),
+        ("gpt2", {"bos_token_id": 8, "eos_token_id": 9}),
+        ("t5", {"pad_token_id": 7, "eos_token_id": 9, "decoder_start_token_id": 7}),
+        ("marian", {"pad_token_id": 7, "eos_token_id": 9, "decoder_start_token_id": 7, "forced_eos_token_id": 9}),
+        ("bart", {"bos_token_id": 8, "eos_token_id": 9, "decoder_start_token_id": 9, "forced_eos_token_id": 9}),
+    ],
+)
+@pytest.mark.parametrize("names", [("bos", "eos"), ("cls", "sep")])
+def test_special_tokens_of_another_tokenizer_mean_the_same(
+    family: str, expected: dict[str, int], names: tuple[str, str]
+) -> None:
+    class Words(list[str]):
+        pad_token_id = 7
+        bos_token_id = eos_token_id = cls_token_id = sep_token_id = None
+
+    tokenizer = Words(["word"] * 30)
+    for name, value in zip(names, (8, 9), strict=True):
+        setattr(tokenizer, f"{name}_token_id", value)
+    before = enfold.AutoConfig.for_model(family)
+    after = before.for_tokenizer(tokenizer)
+    assert after.vocab_size == 30 and before.vocab_size != 30
+    assert {key: after.get(key) for key in expected} == expected
+
+
+def test_what_a_configuration_has_is_told_where_nothing_is_near() -> None:
+    with pytest.raises(ConfigError, match=r"'intermediate_size'; it has .*n_embd, n_head, n_layer"):
+        enfold.AutoConfig.for_model("gpt2").updated(intermediate_size=4)

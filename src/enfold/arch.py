@@ -271,7 +271,10 @@ class Architecture:
             if getattr(self, name) <= 0:
                 yield f"{name} is {getattr(self, name)}, expected a positive number"
         if self.kv_heads > 0 and self.num_heads % self.kv_heads:
-            yield f"{self.num_heads} attention heads can't share {self.kv_heads} key-value heads evenly"
+            yield (
+                f"{self.num_heads} attention heads can't share {self.kv_heads} key-value heads evenly: "
+                "num_attention_heads must be a multiple of num_key_value_heads"
+            )
         if self.type_vocab_size < 0:
             yield f"type_vocab_size is {self.type_vocab_size}, expected 0 or more"
         if self.pad_token_id is not None and not 0 <= self.pad_token_id < self.vocab_size:

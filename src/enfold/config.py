@@ -167,7 +167,11 @@ class Config:
         if unknown:
             near = {name: difflib.get_close_matches(name, known, n=2) for name in unknown}
             listed = ", ".join(f"{n!r}" + (f" (near: {', '.join(near[n])})" if near[n] else "") for n in unknown)
-            raise ConfigError(f"unknown configuration or loading options for a {self.model_type} model: {listed}")
+            sizes = sorted(name for name, value in self._defaults.items() if isinstance(value, int | float | str))
+            there = "" if all(near.values()) else f"; it has {', '.join(sizes)}"
+            raise ConfigError(
+                f"unknown configuration or loading options for a {self.model_type} model: {listed}{there}"
+            )
         result = copy.copy(self)
         if {"num_labels", "id2label"} & set(changes):
             for key in ("num_labels", "id2label", "label2id"):
@@ -175,6 +179,26 @@ class Config:
         result._values.update({self._aliases.get(name, name): copy.deepcopy(value) for name, value in changes.items()})
         result._check()
         return result
+
+    def for_tokenizer(self, tokenizer: Any) -> Config:
+        """A copy with a tokenizer's vocabulary, for a model that begins with random weights.
+
+        ``vocab_size`` is the tokenizer's, and every id of a special token becomes the tokenizer's for what it stood for
+        here: where decoding began with the padding (Marian, T5) it still does, where it began with the end (BART) too.
+        A tokenizer without begin and end has ``cls_token`` and ``sep_token`` in their places.
+
+        Args:
+            tokenizer: whose length is its number of tokens.
+        """
+        before = {key: getattr(self, key) for key in {**self._defaults, **self._values} if key.endswith("token_id")}
+        now = {key: getattr(tokenizer, key) for key in ("pad_token_id", "bos_token_id", "eos_token_id")}
+        for key, instead in (("bos_token_id", "cls_token_id"), ("eos_token_id", "sep_token_id")):
+            if now[key] is None and before.get(key) is not None:
+                now[key] = getattr(tokenizer, instead)
+        meant = {before[key]: value for key, value in now.items() if isinstance(before.get(key), int)}
+        stood = {key: meant[value] for key, value in before.items() if isinstance(value, int) and value in meant}
+        changes = {key: value for key, value in {**stood, **now}.items() if value is not None and key in before}
+        return self.updated(vocab_size=len(tokenizer), **changes)
 
     def to_dict(self) -> dict[str, Any]:
         """What config.json holds: the family's defaults and what was given."""

@@ -27,7 +27,7 @@ from enfold.config import UNTRAINED_KEY, Config
 from enfold.errors import CheckpointError, InputError, UntrainedHeadError
 from enfold.generation.mixin import GenerationMixin
 from enfold.heads import Head, HeadKind
-from enfold.leaves import Leaf, Sinusoid, parameter_count, tensor_shapes
+from enfold.leaves import Leaf, Sinusoid, computed_tensors, parameter_count, tensor_shapes
 from enfold.packing import Packed, packed_like
 from enfold.positions import sinusoidal_table
 
@@ -67,6 +67,7 @@ class PreTrainedModel(GenerationMixin):
             name
             for name in tensor_shapes(blueprint.leaves)
             if name.startswith("head.") and (loaded is None or name in loaded.fresh or name in loaded.untrained)
+            if name not in computed_tensors(blueprint.leaves)
         )
 
     def _mark_fresh(self, names: Iterable[str]) -> None:

@@ -164,3 +164,11 @@ def test_errors_say_what_is_wrong(
     assert result.exit_code == 1 and re.search(message, result.stderr), result.stderr
     assert result.stderr.startswith("Error: ") or "Error: " in result.stderr
     assert not (tmp_path / "out" / "config.json").exists()
+
+
+def test_a_trained_model_keeps_its_own_tokenizer(tmp_path: Path, invoke: Invoke) -> None:
+    data = written(tmp_path / "rows.jsonl", reviews(40))
+    new = ("--base", tiny(tmp_path), "--tokenizer", "wordpiece:50")
+    result = invoke("train", "--data", str(data), *new, "--out", str(tmp_path / "out"))
+    assert result.exit_code == 2 and "a trained model goes with its own" in result.stderr
+    assert not (tmp_path / "out").exists()

@@ -139,7 +139,7 @@ def arguments_of(given: dict[str, Any]) -> dict[str, Any]:
     if base and architecture:
         raise click.UsageError("--base and --architecture exclude each other: weights are a model's, or random")
     task, data = given.pop("task"), given.pop("data")
-    tokenizer = _tokenizer(given.pop("tokenizer"), data, columns)
+    tokenizer = _tokenizer(given.pop("tokenizer"), data, columns, new=bool(architecture))
     return {
         "model": _architecture(architecture, tokenizer) if architecture else base or options.default_model(),
         "data": list(data),
@@ -202,8 +202,8 @@ def _teacher(name: str | None, task: str | None) -> Any:
     return Teacher(load_model(name, find_goal(task).head))  # type: ignore[arg-type]
 
 
-def _tokenizer(given: str | None, data: tuple[str, ...], columns: str | None) -> Tokenizer | str | None:
-    """A name as it is, or a tokenizer that is trained on the data's texts."""
+def _tokenizer(given: str | None, data: tuple[str, ...], columns: str | None, new: bool) -> Tokenizer | str | None:
+    """A name as it is, or for a new model a tokenizer that is trained on the data's texts."""
     kind, _, size = (given or "").partition(":")
     if kind not in _ALGORITHMS:
         return given
@@ -212,6 +212,11 @@ def _tokenizer(given: str | None, data: tuple[str, ...], columns: str | None) ->
 
     if size and not size.isdecimal():
         raise click.BadParameter(f"{given!r}: expected a number of tokens after the colon", param_hint="--tokenizer")
+    if not new:
+        raise click.UsageError(
+            f"--tokenizer {given} trains a new tokenizer, and a trained model goes with its own: "
+            "begin a new model with --architecture, or leave --tokenizer away"
+        )
     table = read_table(list(data), columns=_columns(columns))
     texts = [value for row in table.records for value in row if isinstance(value, str) and value.strip()]
     style: Any = "roberta" if kind == "bpe" else None
@@ -228,13 +233,10 @@ def _architecture(given: str, tokenizer: Any) -> Config:
         raise click.UsageError("--architecture needs --tokenizer: a model's, or wordpiece, bpe or unigram to train one")
     text = tokenizer if isinstance(tokenizer, Tokenizer) else Tokenizer.from_pretrained(tokenizer)
     if given.endswith(".json"):
-        config = config_of(read_json(given, "a model's configuration"))
-    else:
-        family, _, sizes = given.partition(":")
-        config = family_of(family).config({}).updated(**dict(map(_pair, sizes.split(",") if sizes else ())))
-    ids = {"pad_token_id": text.pad_token_id, "bos_token_id": text.bos_token_id, "eos_token_id": text.eos_token_id}
-    known = {name: value for name, value in ids.items() if value is not None and hasattr(config, name)}
-    return config.updated(vocab_size=len(text), **known)
+        return config_of(read_json(given, "a model's configuration")).for_tokenizer(text)
+    family, _, sizes = given.partition(":")
+    config = family_of(family).config({}).for_tokenizer(text)
+    return config.updated(**dict(map(_pair, sizes.split(",") if sizes else ())))
 
 
 def _pair(text: str) -> tuple[str, Any]:
