@@ -94,6 +94,7 @@ def test_entities_of_a_conll_file(tmp_path: Path, invoke: Invoke) -> None:
         ("masked-lm", f"bert:{SIZES},intermediate_size=32", "wordpiece:80"),
         ("causal-lm", "gpt2:n_embd=24,n_layer=1,n_head=2,n_positions=64", "bpe:300"),
         ("masked-lm", f"enfold:{SIZES},norm=batch", "unigram:60"),
+        ("span-corruption", "t5:d_model=24,num_layers=1,num_heads=2,d_kv=12,d_ff=32", "unigram:170"),
     ],
 )
 def test_tokenizer_and_model_from_nothing_in_one_command(
@@ -150,7 +151,7 @@ def test_settings_are_options_of_the_same_name() -> None:
         (reviews(40), ("--learning-rate", "-1"), "learning_rate is -1.0"),
         (reviews(40), ("text-clasification",), "did you mean text-classification"),
         (reviews(40), ("ner",), "tokens"),
-        (reviews(40), ("--metric", "f2"), "metric is 'f2', and this evaluation has"),
+        (reviews(40), ("--metric", "f2"), "metric is 'f2', and evaluations have"),
         (reviews(40), ("--columns", "text=review"), "no column 'review'"),
         (reviews(40), ("--evaluation", "nowhere.csv"), "no file 'nowhere.csv'"),
     ],
@@ -172,3 +173,40 @@ def test_a_trained_model_keeps_its_own_tokenizer(tmp_path: Path, invoke: Invoke)
     result = invoke("train", "--data", str(data), *new, "--out", str(tmp_path / "out"))
     assert result.exit_code == 2 and "a trained model goes with its own" in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_writes_on_has_a_tokenizer_that_ends_no_text(tmp_path: Path, invoke: Invoke) -> None:
+    data, out = written(tmp_path / "rows.jsonl", [{"text": row["text"]} for row in reviews(40)]), tmp_path / "out"
+    new = ("--architecture", "gpt2:n_embd=24,n_layer=1,n_head=2,n_positions=64", "--out", str(out), "--max-steps", "1")
+    result = invoke("train", "causal-lm", "--data", str(data), "--tokenizer", "unigram:80", *new)
+    assert result.exit_code == 2 and "--tokenizer bpe" in result.stderr
+    assert invoke("train", "causal-lm", "--data", str(data), "--tokenizer", "bpe:300", *new).exit_code == 0
+    tokenizer = enfold.AutoTokenizer.from_pretrained(str(out))
+    assert tokenizer("a good film")["input_ids"] == tokenizer("a good film", add_special_tokens=False)["input_ids"]
+    assert enfold.AutoConfig.from_pretrained(str(out)).eos_token_id == tokenizer.eos_token_id
+
+
+def test_weights_of_labels_are_given_by_name(tmp_path: Path, invoke: Invoke) -> None:
+    data = written(tmp_path / "rows.jsonl", reviews(40))
+    base = ("--base", tiny(tmp_path), "--max-steps", "1")
+    weights = "yes=2,no=0.5"
+    result = invoke("train", "--data", str(data), *base, "--out", str(tmp_path / "out"), "--class-weights", weights)
+    assert result.exit_code == 0, result.stderr
+    result = invoke("train", "--data", str(data), *base, "--out", str(tmp_path / "o"), "--class-weights", "yes=much")
+    assert result.exit_code == 2 and "a number for each label, as yes=2,no=1" in result.stderr
+
+
+@pytest.mark.parametrize("adapter", [(), ("--adapter", "ia3")])
+def test_a_rank_without_an_adapter_that_has_one_is_refused(
+    adapter: tuple[str, ...], tmp_path: Path, invoke: Invoke
+) -> None:
+    data = written(tmp_path / "rows.jsonl", reviews(40))
+    result = invoke("train", "--data", str(data), "--out", str(tmp_path / "out"), "--rank", "4", *adapter)
+    assert result.exit_code == 2 and "--rank is of --adapter lora or dora" in result.stderr
+
+
+def test_a_row_that_was_taken_for_a_header_is_told(tmp_path: Path, invoke: Invoke) -> None:
+    data = tmp_path / "pairs.tsv"
+    data.write_text("I'll come and see you one of these days.\t我过两天来看你。\nHe went.\t他走了。\n" * 20)
+    result = invoke("train", "translation", "--data", str(data), "--base", tiny(tmp_path), "--out", str(tmp_path / "o"))
+    assert "name its columns in their order, as --columns source,target" in result.stderr

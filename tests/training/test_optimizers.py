@@ -328,7 +328,7 @@ def test_a_checkpoint_goes_with_its_optimizer(tmp_path: Path) -> None:
     chosen: dict[str, Any] = {"save_strategy": "steps", "save_steps": 4}
     ours(tmp_path, adamw, **chosen).train()
     for other in (groups, one_cycle, lambda model: (None, None)):
-        with pytest.raises(InputError, match="is of a run with other data or settings"):
+        with pytest.raises(InputError, match="is of a run with other data, model or optimizer"):
             ours(tmp_path, other, **chosen).train(resume_from_checkpoint=True)
 
 

@@ -135,9 +135,9 @@ def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
     assert all(np.array_equal(found[name], expected[name]) for name in expected)
 
 
-def run(model: str, out: Path | None, **changes: Any) -> Any:
+def run(model: str, out: Path | None, *, rows: Any = None, **changes: Any) -> Any:
     values = {"max_steps": 20, "batch_size": 8, "learning_rate": 1e-3, "save_every": 5, "log_every": 5, **changes}
-    return fit(model, reviews(100), out=out, settings=Settings(**values))
+    return fit(model, rows or reviews(100), out=out, settings=Settings(**values))
 
 
 def test_other_data_or_settings_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,8 +146,10 @@ def test_other_data_or_settings_are_refused(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(KeyboardInterrupt):
         run(model, out)
     monkeypatch.undo()
-    with pytest.raises(InputError, match=r"other data or settings.*resume=False"):
+    with pytest.raises(InputError, match=r"other settings \(learning_rate was 0.001 and is 0.002\).*--no-resume"):
         run(model, out, learning_rate=2e-3)
+    with pytest.raises(InputError, match="other data, model or optimizer"):
+        run(model, out, rows=reviews(99))
     assert run(model, out).steps == 20
     with pytest.raises(InputError, match="holds a model already"):
         run(model, out)
@@ -228,3 +230,52 @@ def test_checkpoints_hold_no_pickle(tmp_path: Path) -> None:
     names = {path.suffix for path in out.rglob("*") if path.is_file()}
     assert names <= {".json", ".jsonl", ".safetensors", ".txt", ".md", ".html"}
     assert (out / "metrics.jsonl").stat().st_size
+
+
+def test_stopping_says_what_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, out = tiny(tmp_path), tmp_path / "out"
+    for step, words in ((2, "from the beginning"), (9, "from step 5")):
+        _interrupted_at(step, monkeypatch)
+        with pytest.raises(KeyboardInterrupt):
+            run(model, out)
+        monkeypatch.undo()
+        assert f"the same call goes on {words}" in caplog.text
+
+
+def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("mine")
+    with pytest.raises(InputError, match=r"has a README\.md, and no model"):
+        run(tiny(tmp_path), tmp_path)
+    assert (tmp_path / "README.md").read_text() == "mine" and not (tmp_path / "metrics.jsonl").exists()
+    with pytest.raises(InputError, match=r"README\.md is a file"):
+        run(tiny(tmp_path), tmp_path / "README.md" / "out")
+
+
+def test_of_evaluations_alike_the_one_with_less_loss_is_kept(tmp_path: Path) -> None:
+    rows = [{"text": "a good film", "label": "yes"}, {"text": "bad", "label": "no"}]
+    settings = Settings(max_steps=30, batch_size=8, learning_rate=1e-2, evaluate_every=10, dropout=0.0)
+    fitted = fit(tiny(tmp_path), reviews(64), out=tmp_path / "out", evaluation=rows, settings=settings)
+    found = [line["evaluation"] for line in fitted.history if "evaluation" in line]
+    best = min(found, key=lambda each: (-each["accuracy"], each["loss"]))
+    assert fitted.metrics["loss"] == pytest.approx(best["loss"]) and len({each["accuracy"] for each in found}) < 3
+
+
+def test_a_metric_that_no_evaluation_has_is_told_before_the_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("enfold.training.loop._step", lambda *given: pytest.fail("a step was made"))
+    for name in ("acc", "-acc"):
+        with pytest.raises(InputError, match="metric is 'acc', and evaluations have loss, accuracy"):
+            run(tiny(tmp_path), tmp_path / "out", metric=name)
+
+
+def test_a_language_that_the_tokenizer_does_not_know_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [{"text": text, "label": text[0]} for text in ("好书值得一看再看", "差极了真后悔买")] * 10
+    rows = [{**row, "text": f"{row['text']}{'好' * index}"} for index, row in enumerate(rows)]
+    run(tiny(tmp_path), None, rows=rows, max_steps=1)
+    assert "% of the tokens are [UNK]: the tokenizer doesn't know" in caplog.text
+    caplog.clear()
+    run(tiny(tmp_path), None, max_steps=1)
+    assert "[UNK]" not in caplog.text

@@ -351,7 +351,7 @@ def test_all_that_is_wrong_with_a_space_is_said_at_once() -> None:
             {"settings": Settings(metric="-loss"), "space": {"label_smoothing": [0.0, 0.1]}},
             "label_smoothing changes the loss itself",
         ),
-        ({"settings": Settings(metric="f2", max_steps=1)}, "metric is 'f2', and this evaluation has"),
+        ({"settings": Settings(metric="f2", max_steps=1)}, "metric is 'f2', and evaluations have"),
     ],
 )
 def test_what_can_not_be_searched_is_refused(model: str, changes: dict[str, Any], message: str) -> None:

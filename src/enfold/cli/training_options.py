@@ -96,9 +96,11 @@ _RUN = (
     ),
     click.option("--max-length", type=int, help="Tokens of a text; by default the model's limit, and 512 at most."),
     click.option("--adapter", type=click.Choice(_ADAPTERS), help="Train a few parameters beside the frozen model's."),
-    click.option("--rank", type=int, default=8, show_default=True, help="Of LoRA and DoRA."),
+    click.option("--rank", type=int, help="Of LoRA and DoRA; by default 8."),
     click.option(
-        "--targets", default="query,value", show_default=True, help="Leaves with an adapter; all-linear: all."
+        "--targets",
+        metavar="NAMES",
+        help="Leaves with an adapter of LoRA or DoRA; by default query,value; all-linear: all.",
     ),
     click.option("--teacher", metavar="MODEL", help="A trained model to agree with."),
     click.option(
@@ -139,9 +141,19 @@ def arguments_of(given: dict[str, Any]) -> dict[str, Any]:
     if base and architecture:
         raise click.UsageError("--base and --architecture exclude each other: weights are a model's, or random")
     task, data = given.pop("task"), given.pop("data")
-    tokenizer = _tokenizer(given.pop("tokenizer"), data, columns, new=bool(architecture))
+    tokenizer = given.pop("tokenizer")
+    model: Any
+    if architecture:
+        model, tokenizer = _new_model(architecture, tokenizer, data, columns)
+    elif tokenizer and tokenizer.partition(":")[0] in _ALGORITHMS:
+        raise click.UsageError(
+            f"--tokenizer {tokenizer} trains a new tokenizer, and a trained model goes with its own: "
+            "begin a new model with --architecture, or leave --tokenizer away"
+        )
+    else:
+        model = base or options.default_model()
     return {
-        "model": _architecture(architecture, tokenizer) if architecture else base or options.default_model(),
+        "model": model,
         "data": list(data),
         "task": task,
         "out": given.pop("out"),
@@ -154,7 +166,7 @@ def arguments_of(given: dict[str, Any]) -> dict[str, Any]:
         "resume": given.pop("resume"),
         "language": given.pop("language"),
         "command": command_line(),
-        "settings": Settings(**given),
+        "settings": Settings(**{**given, "class_weights": _class_weights(given["class_weights"])}),
     }
 
 
@@ -172,6 +184,19 @@ def _columns(given: str | None) -> tuple[str, ...] | dict[str, str] | None:
     return tuple(parts)
 
 
+def _class_weights(given: str | None) -> Any:
+    """``balanced``, or a weight for each label: yes=2,no=1."""
+    if given is None or "=" not in given:
+        return given
+    pairs = [part.rpartition("=") for part in given.split(",")]
+    try:
+        return {label.strip(): float(weight) for label, _, weight in pairs}
+    except ValueError:
+        raise click.BadParameter(
+            f"{given!r}: expected balanced, or a number for each label, as yes=2,no=1", param_hint="--class-weights"
+        ) from None
+
+
 def _evaluation(given: str) -> Any:
     try:
         return float(given)
@@ -179,14 +204,18 @@ def _evaluation(given: str) -> Any:
         return given
 
 
-def _adapter(kind: str | None, rank: int, targets: str) -> LoRA | IA3 | None:
+def _adapter(kind: str | None, rank: int | None, targets: str | None) -> LoRA | IA3 | None:
+    for flag, value in (("--rank", rank), ("--targets", targets)):
+        if value is not None and kind not in ("lora", "dora"):
+            raise click.UsageError(f"{flag} is of --adapter lora or dora, and there is {kind or 'no --adapter'}")
     if kind is None:
         return None
     from enfold.adapters import IA3, LoRA
 
     if kind == "ia3":
         return IA3()
-    names = tuple(name.strip() for name in targets.split(","))
+    names = tuple(name.strip() for name in (targets or "query,value").split(","))
+    rank = 8 if rank is None else rank
     return LoRA(rank=rank, alpha=2 * rank, targets=names, kind=kind)  # type: ignore[arg-type]
 
 
@@ -202,41 +231,55 @@ def _teacher(name: str | None, task: str | None) -> Any:
     return Teacher(load_model(name, find_goal(task).head))  # type: ignore[arg-type]
 
 
-def _tokenizer(given: str | None, data: tuple[str, ...], columns: str | None, new: bool) -> Tokenizer | str | None:
-    """A name as it is, or for a new model a tokenizer that is trained on the data's texts."""
-    kind, _, size = (given or "").partition(":")
-    if kind not in _ALGORITHMS:
-        return given
-    from enfold.tokenization.training import train_tokenizer
-    from enfold.training.data import read_table
-
-    if size and not size.isdecimal():
-        raise click.BadParameter(f"{given!r}: expected a number of tokens after the colon", param_hint="--tokenizer")
-    if not new:
-        raise click.UsageError(
-            f"--tokenizer {given} trains a new tokenizer, and a trained model goes with its own: "
-            "begin a new model with --architecture, or leave --tokenizer away"
-        )
-    table = read_table(list(data), columns=_columns(columns))
-    texts = [value for row in table.records for value in row if isinstance(value, str) and value.strip()]
-    style: Any = "roberta" if kind == "bpe" else None
-    return train_tokenizer(texts, kind=kind, style=style, vocab_size=int(size or 8000))  # type: ignore[arg-type]
-
-
-def _architecture(given: str, tokenizer: Any) -> Config:
-    """The configuration of a model that is made from nothing, with the tokenizer's vocabulary."""
+def _new_model(given: str, tokenizer: str | None, data: tuple[str, ...], columns: str | None) -> tuple[Config, Any]:
+    """A model of random weights by its configuration, and the tokenizer whose vocabulary it has."""
     from enfold.checkpoint.files import read_json
     from enfold.families import config_of, family_of
     from enfold.tokenization import Tokenizer
 
     if tokenizer is None:
         raise click.UsageError("--architecture needs --tokenizer: a model's, or wordpiece, bpe or unigram to train one")
-    text = tokenizer if isinstance(tokenizer, Tokenizer) else Tokenizer.from_pretrained(tokenizer)
     if given.endswith(".json"):
-        return config_of(read_json(given, "a model's configuration")).for_tokenizer(text)
-    family, _, sizes = given.partition(":")
-    config = family_of(family).config({}).for_tokenizer(text)
-    return config.updated(**dict(map(_pair, sizes.split(",") if sizes else ())))
+        config, sizes = config_of(read_json(given, "a model's configuration")), {}
+    else:
+        name, _, text = given.partition(":")
+        config, sizes = family_of(name).config({}), dict(map(_pair, text.split(",") if text else ()))
+        config.updated(**sizes)  # is refused before a tokenizer is trained
+    kind, _, size = tokenizer.partition(":")
+    if kind in _ALGORITHMS:
+        words = _new_tokenizer(kind, size, config.updated(**sizes), data, columns)
+    else:
+        words = Tokenizer.from_pretrained(tokenizer)
+    return config.for_tokenizer(words).updated(**sizes), words
+
+
+def _new_tokenizer(kind: str, size: str, config: Config, data: tuple[str, ...], columns: str | None) -> Tokenizer:
+    """A tokenizer trained on the data's texts, that puts around a text what a model of this kind expects."""
+    from enfold.families import family_of
+    from enfold.tokenization.training import train_tokenizer
+    from enfold.training.data import read_table
+
+    if size and not size.isdecimal():
+        raise click.BadParameter(
+            f"{kind}:{size}: expected a number of tokens after the colon", param_hint="--tokenizer"
+        )
+    arch = family_of(config.model_type).translate(config)
+    writes_on, of_pairs = arch.causal and arch.encoder is None, arch.encoder is not None
+    if writes_on and kind != "bpe":
+        raise click.UsageError(
+            f"a {kind} tokenizer ends each text, and {config.model_type} goes on with what it is given: --tokenizer bpe"
+        )
+    styles = {"bpe": "gpt2" if writes_on else "roberta", "unigram": "t5" if of_pairs else "xlm-roberta"}
+    gaps = [f"<extra_id_{index}>" for index in range(100)] if family_of(config.model_type).tokenizer == "t5" else []
+    table = read_table(list(data), columns=_columns(columns))
+    texts = [value for row in table.records for value in row if isinstance(value, str) and value.strip()]
+    return train_tokenizer(
+        texts,
+        kind=kind,  # type: ignore[arg-type]
+        style=styles.get(kind),  # type: ignore[arg-type]
+        vocab_size=int(size or 8000),
+        special_tokens=gaps,
+    )
 
 
 def _pair(text: str) -> tuple[str, Any]:

@@ -101,7 +101,10 @@ class Family:
             ConfigError: it has none; the message lists those it has.
         """
         if kind not in self.heads:
-            raise ConfigError(f"{self.model_type} models have no {kind} head; they have {', '.join(self.heads)}")
+            raise ConfigError(
+                f"{self.model_type} models have no {kind} head; they have {', '.join(self.heads)}: "
+                "name a model of another family"
+            )
         return self.heads[kind]
 
     def class_name(self, kind: HeadKind) -> str:

@@ -10,6 +10,8 @@ from enfold.training.goals import GOALS, Goal
 
 __all__ = ["guess_task", "with_roles"]
 
+_LONG = 40
+"""Characters of what is hardly a column's name."""
 
 _ORDER = (
     "question-answering",
@@ -42,11 +44,14 @@ def with_roles(table: Table, goal: type[Goal]) -> Table:
         found[missing.pop()] = table.columns[0]  # one column, and one that is wanted
     if missing:
         wanted = "; ".join(f"{role} (or {', '.join(goal.roles[role][:6])})" for role in missing)
-        example = f"columns={{{missing[0]!r}: {table.columns[0]!r}}}"
-        raise InputError(
-            f"{table.name} has the columns {', '.join(table.columns)}, and {goal.name} needs {wanted}. "
-            f"Say which column is which, as in {example}, or --columns {missing[0]}={table.columns[0]}"
-        )
+        if any(len(name) > _LONG or " " in name.strip() for name in table.columns):  # a row taken for a header
+            needed = ",".join(role for role in goal.roles if role not in goal.optional)
+            advice = f"If its first row is no header, name its columns in their order, as --columns {needed}"
+        else:
+            example = f"columns={{{missing[0]!r}: {table.columns[0]!r}}}"
+            advice = f"Say which column is which, as in {example}, or --columns {missing[0]}={table.columns[0]}"
+        shown = ", ".join(name if len(name) <= _LONG else f"{name[:_LONG]}…" for name in table.columns)
+        raise InputError(f"{table.name} has the columns {shown}, and {goal.name} needs {wanted}. {advice}")
     return table.select(found)
 
 

@@ -52,6 +52,7 @@ def evaluate(
     *,
     budget: int,
     seed: int = 0,
+    few: int | None = None,
     run: Callable[[Batch], Mapping[str, Tensor]] | None = None,
     advance: Callable[[float], None] = lambda done: None,
 ) -> Evaluation:
@@ -66,6 +67,7 @@ def evaluate(
         held_out: the examples.
         budget: tokens of a batch.
         seed: for goals that draw.
+        few: so many of the shortest examples alone; None: all.
         run: the model over a batch; None: as it is.
         advance: told how many examples are done.
     """
@@ -74,7 +76,7 @@ def evaluate(
     device = model.device
     draw = np.random.default_rng((seed, 1))
     with model.inference():
-        for chosen in _batches(held_out.examples, budget):
+        for chosen in _batches(held_out.examples, budget, few):
             batch = goal.batch(reading, held_out.examples, chosen, draw).to(device)
             fields = (
                 run(batch)
@@ -89,13 +91,14 @@ def evaluate(
             worst.add(goal.judged(logits, losses, batch))
             advance(len(chosen))
     metrics = {"loss": total / weight if weight else float("nan"), **meter.result()}
-    metrics |= goal.examine(model, reading, held_out.table)
+    table = held_out.table if few is None else held_out.table.take(range(min(few, len(held_out.table))))
+    metrics |= goal.examine(model, reading, table)
     return Evaluation(metrics, worst.found(), meter)
 
 
-def _batches(examples: Examples, budget: int) -> list[NDArray[np.int64]]:
-    """All examples, those of like length together; chance has no part in it."""
-    order = np.argsort(examples.lengths, kind="stable")
+def _batches(examples: Examples, budget: int, few: int | None) -> list[NDArray[np.int64]]:
+    """All examples, or the few shortest, those of like length together; chance has no part in it."""
+    order = np.argsort(examples.lengths, kind="stable")[:few]
     lengths = examples.lengths[order].tolist()
     return [order[batch] for batch in token_budget_batches(lengths, budget)]
 

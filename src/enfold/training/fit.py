@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -11,9 +13,10 @@ from enfold import adapters
 from enfold.engines.torch.model import TorchModel
 from enfold.errors import InputError
 from enfold.tokenization import Tokenizer
+from enfold.training.checkpoints import Checkpoints
 from enfold.training.data.files import Columns
 from enfold.training.goals import Goal
-from enfold.training.job import check_adapter, make_job
+from enfold.training.job import check_adapter, check_folder, make_job
 from enfold.training.material import gather
 from enfold.training.objective import Teacher
 from enfold.training.processes import Processes, processes
@@ -23,6 +26,8 @@ from enfold.training.start import Base, Source
 from enfold.training.watch import Watch
 
 __all__ = ["Fitted", "fit"]
+
+logger = logging.getLogger("enfold")
 
 
 @dataclass(frozen=True)
@@ -113,12 +118,15 @@ def fit(
     chosen: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
     check_adapter(model, adapter)
     settings = replace(settings or Settings(), **{name: value for name, value in chosen.items() if value is not None})
+    folder = None if out is None else Path(out)
+    if folder is not None:
+        check_folder(folder, resume)
     group = processes()
     material = gather(model, data, settings, task=task, evaluation=evaluation, columns=columns, tokenizer=tokenizer)
-    folder = None if out is None else Path(out)
     job = make_job(material, settings, max_length=max_length, adapter=adapter, folder=folder, group=group)
     watch = _watch(folder, group, progress, tensorboard)
-    run, state, found = job.trained(teacher, resume, watch)
+    with _interruptible(folder, group):
+        run, state, found = job.trained(teacher, resume, watch)
     if folder is not None and group.is_first:
         write_results(Results(run, state, found, material, command, language, job.has_adapter), folder)
         assert run.checkpoints is not None
@@ -136,6 +144,19 @@ def fit(
         state.seconds,
         state.stopped,
     )
+
+
+@contextmanager
+def _interruptible(folder: Path | None, group: Processes) -> Iterator[None]:
+    """Says what is kept of a run that its user stops."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if folder is not None and group.is_first:
+            step = max(Checkpoints(folder / "checkpoints", keep=1).steps(), default=0)
+            where = f"from step {step}, whose checkpoint is in {folder}" if step else "from the beginning"
+            logger.warning("stopped; the same call goes on %s", where)
+        raise
 
 
 def _watch(folder: Path | None, group: Processes, progress: bool | Literal["auto"], tensorboard: bool) -> Watch:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import asdict, dataclass, replace
@@ -17,7 +18,8 @@ from enfold.config import Config
 from enfold.engines.torch.model import TorchModel
 from enfold.errors import InputError
 from enfold.training.checkpoints import Checkpoints
-from enfold.training.evaluation import Evaluation, EvaluationSet
+from enfold.training.criterion import Criterion
+from enfold.training.evaluation import Evaluation, EvaluationSet, evaluate
 from enfold.training.examples import Examples
 from enfold.training.execution import Execution, compiled, set_dropout
 from enfold.training.features import Features
@@ -95,6 +97,8 @@ class Job:
         examples, judged = self.material.encoded(goal, self.reading)
         self._freeze()
         set_dropout(model, settings.dropout)
+        if judged is not None and settings.metric is not None:
+            self._check_metric(judged)
         shards = self._shards()
         words = None
         if goal.repeats and shards is None:
@@ -117,6 +121,14 @@ class Job:
                 words.give_back()
             model.eval()
         return run, state, found
+
+    def _check_metric(self, judged: EvaluationSet) -> None:
+        """That evaluations have the metric which tells the best, before one is needed: asked of a few rows."""
+        self.model.eval()
+        found = evaluate(self.model, self.goal, self.reading, judged, budget=self.settings.token_budget, few=2)
+        name = Criterion.of(self.settings.metric or "").metric
+        if name not in found.metrics:
+            raise InputError(f"metric is {name!r}, and evaluations have {', '.join(found.metrics)}")
 
     def _shards(self) -> Shards | None:
         """The model split over the processes, where that is wanted and there are several."""
@@ -177,10 +189,6 @@ class Job:
             if found is not None:
                 logger.info("goes on after step %d of %d", found.step, run.steps.total)
                 return found
-            if (self.folder / "config.json").exists():
-                raise InputError(
-                    f"{self.folder} holds a model already: name another folder, or pass resume=False to write over it"
-                )
         self.group.wait()
         if self.group.is_first:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -230,6 +238,28 @@ def make_job(
         short.model_max_length = reading.max_length
         reading = replace(reading, tokenizer=short)
     return Job(material, goal, model, reading, settings, folder, group, adapter is not None)
+
+
+def check_folder(folder: Path, resume: bool) -> None:
+    """That a run, or a search, may write into a folder: it goes on with what is there, or takes nobody's files.
+
+    Raises:
+        InputError: it holds a model, or a README.md that no run wrote; or it can't be written into.
+    """
+    if resume and Checkpoints(folder / "checkpoints", keep=1).steps():
+        return
+    if resume and (folder / "config.json").exists():
+        raise InputError(
+            f"{folder} holds a model already: name another folder, or pass resume=False (--no-resume) to write over it"
+        )
+    if (folder / "README.md").exists() and not (folder / "config.json").exists():
+        raise InputError(
+            f"{folder} has a README.md, and no model that it is the card of: a run would write its own card there. "
+            "Name another folder, or move the file"
+        )
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise InputError(f"{folder} can't be written: {there} is {'read-only' if there.is_dir() else 'a file'}")
 
 
 def fingerprint_of_run(examples: Examples, settings: Settings, named: Mapping[str, torch.Tensor], *others: Any) -> str:

@@ -15,6 +15,7 @@ on with the same numbers, to the last bit.
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -56,7 +57,7 @@ class State:
         step: steps done.
         loss: summed over targets since the last line of metrics, and the ``weight`` of those.
         tokens: read since then.
-        best: the best evaluation's metric, as more is better, and the ``best_step`` it was at.
+        best: the best evaluation's metric, as more is better, its ``best_loss``, and the ``best_step`` it was at.
         waited: evaluations since then.
         stopped: why the run is over; empty while it isn't.
         lines: of metrics.jsonl.
@@ -69,6 +70,7 @@ class State:
     weight: float = 0.0
     tokens: int = 0
     best: float | None = None
+    best_loss: float = math.inf
     best_step: int | None = None
     waited: int = 0
     stopped: str = ""
@@ -261,12 +263,10 @@ def _judge(run: Run, state: State) -> None:
     """An evaluation, and what follows from it."""
     found = judge(run)
     criterion = run.criterion
-    if criterion.metric not in found.metrics:
-        raise InputError(f"metric is {criterion.metric!r}, and this evaluation has {', '.join(found.metrics)}")
     run.watch.evaluation(state, found, criterion.metric, state.step / run.steps.per_epoch)
-    value = criterion.value(found.metrics)
-    if state.best is None or value > state.best:
-        state.best, state.best_step, state.waited = value, state.step, 0
+    value, loss = criterion.value(found.metrics), found.metrics["loss"]
+    if state.best is None or value > state.best or (value == state.best and loss < state.best_loss):
+        state.best, state.best_loss, state.best_step, state.waited = value, loss, state.step, 0
         return
     state.waited += 1
     if run.settings.patience is not None and state.waited >= run.settings.patience:
@@ -296,7 +296,7 @@ def save(run: Run, state: State) -> None:
     if run.shards is not None:
         tensors, averages = run.shards.wholes(tensors), run.shards.wholes(averages)
     if run.processes.is_first:
-        kept = {**asdict(state), "fingerprint": run.fingerprint, **memory.plain}
+        kept = {**asdict(state), "fingerprint": run.fingerprint, "settings": asdict(run.settings), **memory.plain}
         if memory.lost and not run.checkpoints.steps():
             tell_lost(memory)
         run.checkpoints.save(state.step, tensors, averages, kept)
@@ -330,11 +330,16 @@ def restore_best(run: Run, state: State) -> None:
 
 
 def _check_same(run: Run, folder: Any, kept: Mapping[str, Any]) -> None:
-    if kept.get("fingerprint") != run.fingerprint:
-        raise InputError(
-            f"{folder} is of a run with other data or settings; a run goes on with what it began with. "
-            "Call with the same data and settings, or start anew: resume=False, or another folder"
-        )
+    if kept.get("fingerprint") == run.fingerprint:
+        return
+    now = json.loads(json.dumps(asdict(run.settings)))
+    before = kept.get("settings", now)
+    other = [f"{name} was {before.get(name)!r} and is {now[name]!r}" for name in now if before.get(name) != now[name]]
+    raise InputError(
+        f"{folder} is of a run with {'other settings (' + ', '.join(other) + ')' if other else 'other data, model or optimizer'}; "
+        "a run goes on with what it began with. Call with the same data and settings, or start anew: resume=False "
+        "(--no-resume), or another folder"
+    )
 
 
 def _seed_of(seed: int, step: int, rank: int) -> int:

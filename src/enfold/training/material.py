@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from enfold.config import Config
 from enfold.families import family_of
@@ -18,6 +21,11 @@ from enfold.training.settings import Settings
 from enfold.training.start import Base, Source, config_of, load_tokenizer, tables_of
 
 __all__ = ["Material", "gather"]
+
+logger = logging.getLogger("enfold")
+
+_MANY = 0.1
+"""Share of unknown tokens from which on a tokenizer is the wrong one."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +79,22 @@ class Material:
         key = (reading.max_length, reading.long)
         if key not in self._encoded:
             examples, rows = goal.encode(self.learnt, reading), self.held_out
+            _tell_unknown(examples, reading)
             self._encoded[key] = examples, None if rows is None else EvaluationSet(rows, goal.encode(rows, reading))
         return self._encoded[key]
+
+
+def _tell_unknown(examples: Examples, reading: Reading) -> None:
+    """Warns of a tokenizer that doesn't know the data's language."""
+    unknown, ids = reading.tokenizer.unk_token_id, examples.ids.flat
+    share = 0.0 if unknown is None or not len(ids) else float(np.mean(ids == unknown))
+    if share > _MANY:
+        logger.warning(
+            "%.0f %% of the tokens are %s: the tokenizer doesn't know what the texts are written in, and all of it "
+            "looks alike to the model. Name a base that knows the language, or begin a new model with a tokenizer "
+            "trained on the texts",
+            *(100 * share, reading.tokenizer.unk_token),
+        )
 
 
 def gather(

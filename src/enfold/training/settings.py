@@ -114,7 +114,7 @@ class Settings:
     def _wrong_numbers(self) -> Iterator[str]:
         bounds: dict[str, tuple[float, float, str]] = {
             "epochs": (0, 1e6, "above 0"),
-            "learning_rate": (0, 1e3, "above 0"),
+            "learning_rate": (0, 1e3, "above 0 and below 1000"),
             "epsilon": (0, 1, "above 0 and below 1"),
             "layer_decay": (0, 1.0000001, "above 0 and up to 1"),
             "max_grad_norm": (0, 1e30, "above 0"),

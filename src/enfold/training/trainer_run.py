@@ -267,6 +267,7 @@ class TrainerRun:
         found = checkpoints.newest()
         assert found is not None
         self.supervisor.take_up(found[1]["trainer"])
+        state.stopped = ""  # what a callback ended goes on where it is asked for again
         logger.info("goes on after step %d of %d", state.step, run.steps.total)
         return state
 
@@ -282,8 +283,7 @@ class TrainerRun:
     def train(self, run: Run, state: State) -> None:
         """Goes through the run."""
         with self.supervisor.shown(run.steps.total), compiled(self.trainer.model, self.settings.compile):
-            if not state.stopped:
-                train(run, state)
+            train(run, state)
 
     def restore_best(self, run: Run, state: State) -> None:
         """The best evaluation's weights."""

@@ -20,7 +20,7 @@ from enfold.tokenization import Tokenizer
 from enfold.training.criterion import Criterion
 from enfold.training.data.files import Columns
 from enfold.training.goals import Goal
-from enfold.training.job import Adapter, check_adapter, fingerprint_of, usual_rate
+from enfold.training.job import Adapter, check_adapter, check_folder, fingerprint_of, usual_rate
 from enfold.training.material import Material, gather
 from enfold.training.objective import Teacher
 from enfold.training.processes import Processes, processes
@@ -206,11 +206,11 @@ def _opened(search: Search, resume: bool) -> list[Trial]:
         if other:
             raise InputError(
                 f"{folder} holds a search with other {', '.join(other)}; a search goes on with what it began with. "
-                "Call with the same, or start anew: resume=False, or another folder"
+                "Call with the same, or start anew: resume=False (--no-resume), or another folder"
             )
         found = read_trials(folder / "trials.jsonl", search.space)
-    elif resume and (folder / "config.json").exists():
-        raise InputError(f"{folder} holds a model already: name another folder, or pass resume=False to write over it")
+    else:
+        check_folder(folder, resume)
     group.wait()  # all have read
     if group.is_first:
         folder.mkdir(parents=True, exist_ok=True)

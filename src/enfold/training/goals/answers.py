@@ -42,9 +42,9 @@ class QuestionAnswering(Goal):
     name = "question-answering"
     head: ClassVar[HeadKind] = "question-answering"
     roles: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "question": ("question", "query"),
-        "context": ("context", "passage", "document"),
-        "answers": ("answers", "answer"),
+        "question": ("question", "query", "问题"),
+        "context": ("context", "passage", "document", "上下文"),
+        "answers": ("answers", "answer", "答案"),
     }
     metric = "f1"
     together = ("context",)

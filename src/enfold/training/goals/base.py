@@ -30,7 +30,10 @@ from enfold.training.examples import Batch, Examples, packed_batch
 from enfold.training.goals.texts import Reading
 from enfold.training.settings import Long, Settings
 
-__all__ = ["IGNORED", "Goal", "Judged", "LossAlone", "Measured", "Meter", "Reading", "class_losses"]
+__all__ = ["IGNORED", "TEXT", "Goal", "Judged", "LossAlone", "Measured", "Meter", "Reading", "class_losses"]
+
+TEXT = ("text", "content", "sentence", "document", "文本", "内容")
+"""Names of a column of texts."""
 
 IGNORED = -100
 """A token's label that is none."""

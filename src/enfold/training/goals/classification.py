@@ -27,10 +27,12 @@ __all__ = ["Classification", "MultiLabel", "Regression", "class_weights"]
 class _TextGoal(Goal):
     head: ClassVar[HeadKind] = "sequence-classification"
     roles: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "text": ("text", "sentence", "text_a", "sentence1", "premise", "review", "content", "message", "comment"),
+        "text": ("text", "sentence", "text_a", "sentence1", "premise", "review", "content", "message", "comment",
+                 "文本", "内容", "评论", "句子"),
         "pair": ("pair", "text_pair", "text_b", "sentence2", "hypothesis"),
-        "label": ("label", "labels", "category", "class", "sentiment", "target", "score", "rating", "stars"),
-    }
+        "label": ("label", "labels", "category", "class", "sentiment", "target", "score", "rating", "stars",
+                  "标签", "类别", "情感", "评分"),
+    }  # fmt: skip
     optional: ClassVar[frozenset[str]] = frozenset({"pair"})
     dtype: ClassVar[Any] = np.int64
 

@@ -19,7 +19,7 @@ from enfold.training import metrics
 from enfold.training.data import Table
 from enfold.training.data.problems import beginning
 from enfold.training.examples import Batch, Examples, Ragged, as_tensors
-from enfold.training.goals.base import IGNORED, Goal, Meter, class_losses
+from enfold.training.goals.base import IGNORED, TEXT, Goal, Meter, class_losses
 from enfold.training.goals.texts import CJK, Reading, check_rows
 from enfold.training.settings import Long, Settings
 
@@ -27,7 +27,7 @@ __all__ = ["CausalLM", "LanguageMeter", "MaskedLM", "blocks"]
 
 
 class _Language(Goal):
-    roles: ClassVar[Mapping[str, tuple[str, ...]]] = {"text": ("text", "content", "sentence", "document")}
+    roles: ClassVar[Mapping[str, tuple[str, ...]]] = {"text": TEXT}
     default_long: ClassVar[Long] = "window"
     repeats: ClassVar[bool] = False
 

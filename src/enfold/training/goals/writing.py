@@ -18,7 +18,7 @@ from enfold.packing import pack
 from enfold.training import metrics
 from enfold.training.data import Table
 from enfold.training.examples import Batch, Examples, Ragged, as_tensors
-from enfold.training.goals.base import Goal, Meter
+from enfold.training.goals.base import TEXT, Goal, Meter
 from enfold.training.goals.language import LanguageMeter, blocks
 from enfold.training.goals.texts import Reading, checked_text, one_window
 from enfold.training.settings import Long, Settings
@@ -40,8 +40,8 @@ class Seq2Seq(Goal):
     name = "text2text-generation"
     head: ClassVar[HeadKind] = "seq2seq-lm"
     roles: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "source": ("source", "text", "input", "inputs", "document", "article", "question"),
-        "target": ("target", "summary", "output", "translation", "answer", "labels"),
+        "source": ("source", "text", "input", "inputs", "document", "article", "question", "原文"),
+        "target": ("target", "summary", "output", "translation", "answer", "labels", "译文", "摘要"),
     }
     rate = 1e-4
     together = ("source",)
@@ -156,7 +156,7 @@ class SpanCorruption(Seq2Seq):
     """
 
     name = "span-corruption"
-    roles: ClassVar[Mapping[str, tuple[str, ...]]] = {"text": ("text", "content", "sentence", "document")}
+    roles: ClassVar[Mapping[str, tuple[str, ...]]] = {"text": TEXT}
     default_long: ClassVar[Long] = "window"
     share, mean_length = 0.15, 3.0
     together = ("text",)
