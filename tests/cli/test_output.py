@@ -36,6 +36,8 @@ def test_a_type_without_json_is_a_mistake_that_shows() -> None:
         ([[{"token": 5}], [{"token": 6}]], [{"#": 1, "token": 5}, {"#": 2, "token": 6}]),
         (np.zeros(3, np.float32), [{"shape": "3", "values": "0.0000 0.0000 0.0000"}]),
         ([[[0.0, 1.0]] * 4], [{"shape": "1 × 4 × 2", "values": "0.0000 1.0000 0.0000 1.0000 0.0000 1.0000 …"}]),
+        ({"score": 0.5, "answer": "given"}, [{"score": 0.5, "answer": "given"}]),
+        ({"translation_text": "given"}, [{"translation_text": "given"}]),
     ],
 )
 def test_records_become_rows(record: object, rows: list[object]) -> None:

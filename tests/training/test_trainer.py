@@ -435,6 +435,17 @@ def test_training_stops_where_a_callback_says_so(tmp_path: Path) -> None:
     assert trainer.train().global_step == 3
 
 
+def test_what_a_callback_stopped_goes_on_where_it_is_asked_for_again(tmp_path: Path) -> None:
+    class Stop(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            control.should_training_stop = control.should_save = state.global_step == 3
+
+    ours(tmp_path, callbacks=[Stop], save_strategy="steps").train()
+    again = ours(tmp_path, save_strategy="steps")
+    found = again.train(resume_from_checkpoint=True)
+    assert found.global_step == again.state.max_steps > 3 and found.training_loss > 0
+
+
 def test_callbacks_ask_for_logs_evaluations_and_checkpoints(tmp_path: Path) -> None:
     class Ask(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

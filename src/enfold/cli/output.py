@@ -99,7 +99,7 @@ def plain(value: Any) -> str:
 
 
 def rows_of(record: Any, text: str) -> Iterator[dict[str, Any]]:
-    """A task's record as rows of a table; values that only repeat the ``text`` are left out.
+    """A task's record as rows of a table; a ``sequence`` that only repeats the ``text`` is left out.
 
     A dictionary is a row, or one per element where it holds parallel lists (labels and scores); a list is the rows
     of its elements, numbered where these are lists themselves (the masks of a text); an array is described.
@@ -108,7 +108,7 @@ def rows_of(record: Any, text: str) -> Iterator[dict[str, Any]]:
         case np.ndarray():
             yield _described(record)
         case Mapping():
-            kept = {key: value for key, value in record.items() if value != text}
+            kept = {key: value for key, value in record.items() if key != "sequence" or value != text}
             lists = {key: value for key, value in kept.items() if isinstance(value, list)}
             for index in range(max(map(len, lists.values()), default=1)):
                 yield {key: value[index] if key in lists else value for key, value in kept.items()}
