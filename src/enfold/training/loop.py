@@ -335,8 +335,9 @@ def _check_same(run: Run, folder: Any, kept: Mapping[str, Any]) -> None:
     now = json.loads(json.dumps(asdict(run.settings)))
     before = kept.get("settings", now)
     other = [f"{name} was {before.get(name)!r} and is {now[name]!r}" for name in now if before.get(name) != now[name]]
+    what = f"other settings ({', '.join(other)})" if other else "other data, model or optimizer"
     raise InputError(
-        f"{folder} is of a run with {'other settings (' + ', '.join(other) + ')' if other else 'other data, model or optimizer'}; "
+        f"{folder} is of a run with {what}; "
         "a run goes on with what it began with. Call with the same data and settings, or start anew: resume=False "
         "(--no-resume), or another folder"
     )
