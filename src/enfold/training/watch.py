@@ -6,7 +6,6 @@ import json
 import logging
 import math
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,12 +51,13 @@ class Watch:
         self._board = None if tensorboard is None else _board(tensorboard)
         self._bar: Any = None
         self._total = 0
-        self._since = time.perf_counter()
+        self._tokens, self._seconds = 0, 0.0
+        """Of the run up to the last line of metrics."""
 
     @contextmanager
     def shown(self, total: int) -> Iterator[None]:
         """Shows a bar of so many steps meanwhile, where one is wanted."""
-        self._total, self._since = total, time.perf_counter()
+        self._total = total
         if self._shows:
             self._bar = make_bar("{task.fields[shown]}")
             self._bar.start()
@@ -84,9 +84,8 @@ class Watch:
 
     def line(self, state: State, values: Mapping[str, float]) -> None:
         """Metrics of the steps since the last line."""
-        now = time.perf_counter()
-        rate = state.tokens / max(1e-9, now - self._since)
-        self._since = now
+        rate = (state.all_tokens - self._tokens) / max(1e-9, state.seconds - self._seconds)
+        self._tokens, self._seconds = state.all_tokens, state.seconds
         self._write(state, {**values, "tokens_per_second": round(rate, 1)})
         if self._bar is not None:
             shown = f"loss {values['loss']:.4f}  rate {values['learning_rate']:.2e}  {rate:,.0f} tokens/s"
@@ -97,7 +96,6 @@ class Watch:
         self.latest = found
         self._write(state, {"epoch": epoch, "evaluation": dict(found.metrics)})
         self._say(state, "  ".join(f"{name} {found.metrics[name]:.4f}" for name in dict.fromkeys(("loss", first))))
-        self._since = time.perf_counter()
 
     def _say(self, state: State, said: str) -> None:
         """Shows what an evaluation found."""
@@ -107,6 +105,7 @@ class Watch:
 
     def rewind(self, state: State) -> None:
         """Forgets lines that were written after the checkpoint that a run goes on from."""
+        self._tokens, self._seconds = state.all_tokens, state.seconds
         lines = self.file.read_text(encoding="utf-8").splitlines() if self.file and self.file.is_file() else []
         self.history = [json.loads(line) for line in lines[: state.lines]]
         if self.file is not None and len(lines) > state.lines:
