@@ -13,7 +13,7 @@ from enfold.cli.training_options import SHOWN, arguments_of, run_options, settin
 if TYPE_CHECKING:
     from enfold.training.fit import Fitted
 
-__all__ = ["command"]
+__all__ = ["command", "start_log"]
 
 
 @click.command()
@@ -35,12 +35,23 @@ def command(tensorboard: bool, as_json: bool, **given: Any) -> None:
     enfold train masked-lm --data texts.txt --architecture bert:hidden_size=256,num_hidden_layers=4,\\
         num_attention_heads=4,intermediate_size=1024 --tokenizer wordpiece:8000 --out small-bert
     """
-    import logging
-
     from enfold.training.fit import fit
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    _print(fit(**arguments_of(given), tensorboard=tensorboard), as_json)
+    tells = start_log()
+    fitted = fit(**arguments_of(given), tensorboard=tensorboard)
+    if tells:
+        _print(fitted, as_json)
+
+
+def start_log() -> bool:
+    """Shows the log on stderr; whether this process is the one to tell how it goes, of several the first."""
+    import logging
+
+    from enfold.training.processes import processes
+
+    tells = processes().is_first
+    logging.basicConfig(level=logging.INFO if tells else logging.ERROR, format="%(message)s")
+    return tells
 
 
 def _print(fitted: Fitted, as_json: bool) -> None:
