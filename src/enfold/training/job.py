@@ -44,6 +44,8 @@ Adapter = adapters.LoRA | adapters.IA3
 
 _RATE_OF_FEW = 1e-3
 """The learning rate where an adapter or a head alone learns, and nobody says."""
+_MOST_LABELS, _MOST_CHARACTERS = 8, 20
+"""Of what is said before the first step."""
 _WORDS = "tree.embeddings.words.used"
 
 
@@ -104,6 +106,7 @@ class Job:
             state = self._begin(run, resume)
             with watch.shown(run.steps.total), compiled(model, settings.compile):
                 if not state.stopped:
+                    watch.begin(self._plan(run))
                     train(run, state)
                 restore_best(run, state)
                 if shards is not None:
@@ -187,6 +190,18 @@ class Job:
             run.checkpoints.clear()
             run.watch.rewind(State())
         return State()
+
+    def _plan(self, run: Run) -> tuple[str, str]:
+        """What is about to be done, in two lines."""
+        held = self.material.held_out
+        judged = "none to judge by" if held is None else f"{len(held):,} to judge by"
+        rows = f"{run.goal.name}: {len(self.material.learnt):,} rows to learn from, {judged}"
+        names = ", ".join(name[:_MOST_CHARACTERS] for name in run.goal.labels[:_MOST_LABELS])
+        more = len(run.goal.labels) - _MOST_LABELS
+        labels = f"; labels {names}" + (f" and {more:,} more" if more > 0 else "") if names else ""
+        steps = f"{run.steps.total:,} steps of up to {run.settings.batch_size} examples"
+        longest = int(run.examples.ids.lengths.max())
+        return rows + labels, f"{steps}, learning rate {run.rate:g}, longest text {longest:,} tokens"
 
     def _freeze(self) -> None:
         wanted = self.settings.freeze

@@ -83,7 +83,7 @@ class TrialWatch(Watch):
         if self.group.gathered(self.proposal.is_behind(self.evaluations))[0]:
             state.stopped = "pruned"
 
-    def _say(self, state: State, said: str) -> None:
+    def _say(self, line: str) -> None:
         """A trial is one line, when it is over."""
 
 
