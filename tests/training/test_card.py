@@ -95,6 +95,9 @@ def test_the_hubs_own_client_reads_it(tmp_path: Path) -> None:
         ({"base": None}, "base_model", None),
         ({"task": "ner"}, "pipeline_tag", "token-classification"),
         ({"task": "embed"}, "pipeline_tag", "sentence-similarity"),
+        ({"task": "causal-lm"}, "pipeline_tag", "text-generation"),
+        ({"task": "masked-lm"}, "pipeline_tag", "fill-mask"),
+        ({"task": "regression"}, "pipeline_tag", "text-classification"),
         ({"task": "translation_en_to_zh"}, "pipeline_tag", "translation"),
         ({"task": "multiple-choice"}, "pipeline_tag", None),
         ({"evaluation": {}}, "model-index", None),
@@ -189,6 +192,8 @@ HEADS = {
     "ner": "token-classification",
     "question-answering": "question-answering",
     "fill-mask": "masked-lm",
+    "masked-lm": "masked-lm",
+    "multi-label-classification": "sequence-classification",
 }
 
 
@@ -231,11 +236,12 @@ def run_blocks(text: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "task", ["zero-shot-classification", "text-generation", "summarization", "translation_en_to_zh"]
+    "task", ["zero-shot-classification", "text-generation", "causal-lm", "summarization", "translation_en_to_zh"]
 )
 def test_code_that_needs_a_larger_model_names_what_there_is(task: str, tmp_path: Path) -> None:
     found = blocks(card(run(task=task), tmp_path / "m"))
     compile(found["python"], "card", "exec")
+    assert "enfold.pipeline(" in found["python"]
     command = cli.get_command(Context(cli), shlex.split(found["bash"])[1])
     assert command is not None
     flags = {flag for option in command.params for flag in option.opts}

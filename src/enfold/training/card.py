@@ -30,6 +30,13 @@ _TAGS: Final = {
     "search": "sentence-similarity",
     "zero-shot-by-embedding": "zero-shot-classification",
 }
+_PIPELINES: Final = {
+    "multi-label-classification": "text-classification",
+    "regression": "text-classification",
+    "masked-lm": "fill-mask",
+    "causal-lm": "text-generation",
+}
+"""Tasks by what is trained, where that has another name."""
 _ANGLED_MASK: Final = ("Roberta", "XLMRoberta", "Camembert", "MPNet", "Bart", "MBart")
 _Z_95 = 1.959964
 
@@ -156,9 +163,14 @@ def _task(name: str) -> str | None:
     from enfold.tasks.registry import find
 
     try:
-        return find(name)[0]
+        return find(_called(name))[0]
     except TaskError:
         return None
+
+
+def _called(name: str) -> str:
+    """What a pipeline is asked for."""
+    return _PIPELINES.get(name, name)
 
 
 def _public(source: str | None) -> str | None:
@@ -240,7 +252,7 @@ def _python(summary: RunSummary, name: str, task: str | None) -> str:
             f"model = enfold.{model}.from_pretrained({place})"
         )
     call = _USES[task].python.format(**_example_texts(summary, _python_text))
-    return f"import enfold\n\nrun = enfold.pipeline({_python_text(summary.task)}, {place})\n{call}"
+    return f"import enfold\n\nrun = enfold.pipeline({_python_text(_called(summary.task))}, {place})\n{call}"
 
 
 def _shell(summary: RunSummary, name: str, task: str | None) -> str:
@@ -248,7 +260,7 @@ def _shell(summary: RunSummary, name: str, task: str | None) -> str:
     if task is None:
         return f"enfold info {place}"
     texts = _example_texts(summary, shlex.quote)
-    return _USES[task].shell.format(task=shlex.quote(summary.task), model=place, **texts)
+    return _USES[task].shell.format(task=shlex.quote(_called(summary.task)), model=place, **texts)
 
 
 def _limits(summary: RunSummary, words: Words) -> list[str]:
