@@ -134,7 +134,8 @@ def test_the_bar_has_room_on_a_narrow_terminal(
 
 def test_before_the_first_step_it_is_said_what_is_learnt(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="enfold")
-    fit(tiny(tmp_path), reviews(60), settings=Settings(max_steps=2), progress=False)
+    fitted = fit(tiny(tmp_path), reviews(60), settings=Settings(max_steps=2), progress=False)
+    assert "BertForSequenceClassification" not in repr(fitted) and "accuracy" in repr(fitted)
     about, how, *_ = (line for line in caplog.messages if "fresh" not in line)
     assert about == "text-classification: 54 rows to learn from, 6 to judge by; labels no, yes"
     assert re.fullmatch(r"2 steps of up to 16 examples, learning rate 5e-05, longest text \d+ tokens", how)

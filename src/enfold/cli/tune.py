@@ -8,8 +8,8 @@ import click
 
 from enfold.cli import options
 from enfold.cli.output import print_json, print_table
-from enfold.cli.train import start_log
-from enfold.cli.training_options import SHOWN, arguments_of, run_options, setting_options
+from enfold.cli.train import shown_metrics, start_log
+from enfold.cli.training_options import arguments_of, run_options, setting_options
 
 if TYPE_CHECKING:
     from enfold.training.space import Range
@@ -106,8 +106,7 @@ def _print(tuned: Tuned, as_json: bool) -> None:
         print_json({**record, **found, "out": str(tuned.folder)})
         return
     values = {name: _exact(value) for name, value in best.values.items()}
-    shown = {name: round(tuned.metrics[name], 4) for name in SHOWN if name in tuned.metrics}
-    print_table([{**record, **values, **shown}])
+    print_table([{**record, **values, **shown_metrics(tuned.metrics, tuned.metric)}])
     click.echo(f"{tuned.folder} is written; {tuned.folder}/search.html shows all trials", err=True)
 
 
