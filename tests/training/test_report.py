@@ -215,7 +215,7 @@ def test_a_bare_run_claims_nothing(tmp_path: Path) -> None:
     text = written(RunSummary(task="fill-mask", model="BertForMaskedLM"), tmp_path).text
     for part in ("Not evaluated", "No steps were recorded", "random weights", "Licence not stated", "not recorded"):
         assert part in text, part
-    assert "Worst examples" not in text and "Confusion" not in text
+    assert "highest loss" not in text and "Confusion" not in text
 
 
 @pytest.mark.parametrize(
@@ -287,6 +287,25 @@ def test_any_text_anywhere_makes_a_whole_page(tmp_path_factory: pytest.TempPathF
     assert not page.all("script")
     seen = "".join(page.words)
     assert not [each for each in seen if each not in "\n\t" and (ord(each) < 32 or 0x7F <= ord(each) < 0xA0)]
+
+
+def test_examples_that_are_right_are_marked(tmp_path: Path) -> None:
+    examples = [
+        {"text": "A", "label": "sport", "predicted": "sport", "loss": 0.5},
+        {"text": "B", "label": "sport", "predicted": "财经", "loss": 0.25},
+    ]
+    text = written(run(worst=examples), tmp_path).text
+    assert "Examples with the highest loss" in text and "those marked ✓ are predicted rightly" in text
+    assert "A true label sport predicted sport ✓ loss 0.5000" in text
+    assert "B true label sport predicted 财经 loss 0.2500" in text
+
+
+def test_figures_of_one_label_name_it(tmp_path: Path) -> None:
+    measured = {"f1": 0.5, "f1_macro": 0.75, "recall": 0.25}
+    history = [{"step": 1, "evaluation": measured}]
+    page = written(run(positive="财经", evaluation=measured, history=history, best_by="f1"), tmp_path)
+    assert page.text.count("F1 (财经)") == 4 and "F1, mean of labels 0.7500" in page.text  # tile, best, table, legend
+    assert "准确率" not in page.text and "F1（财经）" in written(run(positive="财经", best_by="f1"), tmp_path, "zh").text
 
 
 def test_a_line_of_a_megabyte_is_cut_with_a_count(tmp_path: Path) -> None:

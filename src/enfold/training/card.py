@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from enfold.checkpoint.atomic import atomic_write
 from enfold.errors import InputError, TaskError
-from enfold.training.report import columns_of, warnings_of
+from enfold.training.report import columns_of, metric_name, warnings_of
 from enfold.training.summary import RunSummary, is_number, labelled
 from enfold.training.templates import Words, check_language, render
 from enfold.training.templates.formats import Language, figure, one_line, setting
@@ -144,11 +144,11 @@ def _card(summary: RunSummary, name: str, words: Words) -> dict[str, Any]:
         "base": _public(summary.base),
         "warnings": warnings_of(summary, words),
         "parameters": [figure(count) for count in summary.parameters or ()],
-        "python": _python(summary, name, task),
-        "shell": _shell(summary, name, task),
+        "python": _python(summary, name, task, words.language),
+        "shell": _shell(summary, name, task, words.language),
         "data": [_table(table, words) for table in summary.data],
         "licence": summary.licence,
-        "metrics": [(words.name(key), key, figure(value)) for key, value in summary.evaluation.items()],
+        "metrics": [(metric_name(key, summary, words), key, figure(value)) for key, value in summary.evaluation.items()],
         "measured_on": words["comma"].join(_data_names(summary)),
         "limits": _limits(summary, words),
         "command": summary.command,
@@ -226,9 +226,10 @@ def _index(summary: RunSummary, name: str, task: str | None, metrics: list[tuple
     return {"name": one_line(name), "task": tag, "dataset": data, "metrics": metrics}
 
 
-def _example_texts(summary: RunSummary, write: Any) -> dict[str, str]:
+def _example_texts(summary: RunSummary, write: Any, language: Language) -> dict[str, str]:
     """Example texts in the data's language, as literals."""
-    chinese = bool(summary.languages) and summary.languages[0].lower().startswith("zh")
+    spoken = summary.languages[0].lower() if summary.languages else summary.example_language or language
+    chinese = spoken.startswith("zh")
     prefix = re.sub(r"(For[A-Z]\w*|LMHeadModel|Model)$", "", summary.model)
     mask = "<mask>" if prefix in _ANGLED_MASK else "[MASK]"
     texts = _TEXTS["zh" if chinese else "en"]
@@ -242,7 +243,7 @@ def _python_text(text: str) -> str:
     return json.dumps(text, ensure_ascii=False) if text.isprintable() else ascii(text)
 
 
-def _python(summary: RunSummary, name: str, task: str | None) -> str:
+def _python(summary: RunSummary, name: str, task: str | None, language: Language) -> str:
     place = _python_text(f"./{name}")
     if task is None:
         model = summary.model if summary.model.isidentifier() else "AutoModel"
@@ -251,15 +252,15 @@ def _python(summary: RunSummary, name: str, task: str | None) -> str:
             f"tokenizer = enfold.AutoTokenizer.from_pretrained({place})\n"
             f"model = enfold.{model}.from_pretrained({place})"
         )
-    call = _USES[task].python.format(**_example_texts(summary, _python_text))
+    call = _USES[task].python.format(**_example_texts(summary, _python_text, language))
     return f"import enfold\n\nrun = enfold.pipeline({_python_text(_called(summary.task))}, {place})\n{call}"
 
 
-def _shell(summary: RunSummary, name: str, task: str | None) -> str:
+def _shell(summary: RunSummary, name: str, task: str | None, language: Language) -> str:
     place = shlex.quote(f"./{name}")
     if task is None:
         return f"enfold info {place}"
-    texts = _example_texts(summary, shlex.quote)
+    texts = _example_texts(summary, shlex.quote, language)
     return _USES[task].shell.format(task=shlex.quote(_called(summary.task)), model=place, **texts)
 
 
