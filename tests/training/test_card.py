@@ -24,7 +24,7 @@ from enfold.training.report import RunSummary
 from enfold.training.templates import code, fenced, prose, yaml_value
 from tests.support import minilm
 from tests.tasks.tiny import Tiny, build
-from tests.training.test_report import HOSTILE, Page, run
+from tests.training.test_report import HOSTILE, Page, run, spaced_chinese
 
 
 def card(summary: RunSummary, folder: Path, language: Any = "en") -> str:
@@ -173,7 +173,7 @@ def test_an_unfinished_run_says_so_first(tmp_path: Path) -> None:
 def test_the_same_in_chinese(tmp_path: Path) -> None:
     text = card(run(languages=("zh",)), tmp_path / "新闻", "zh")
     assert header(text)["model-index"][0]["name"] == "新闻"
-    for part in ("# 新闻", "## 如何使用", "许可证： apache-2.0", "| 准确率 |", "sport、财经", "货到得晚了"):
+    for part in ("# 新闻", "## 如何使用", "许可证：apache-2.0", "| 准确率 |", "sport、财经", "货到得晚了"):
         assert part in text, part
 
 
@@ -322,6 +322,26 @@ def test_markdown_shows_the_text_itself(text: str) -> None:
         assert Page(parser.render(f"x {code(text)}")).text == f"x {shown}"
     (token,) = parser.parse(str(fenced(text)))
     assert token.content == f"{text}\n"
+
+
+@pytest.mark.parametrize("text", ["0.6821", "-0.25", "12,345.6", "1.x", "3.11", "-1"])
+def test_numbers_are_written_as_they_are(text: str) -> None:
+    assert prose(text) == text
+
+
+@pytest.mark.parametrize("text", ["1. a", "1.", "2) b", "- a", "-", "---", "+ a", "==="])
+def test_what_would_begin_a_list_or_a_heading_is_escaped(text: str) -> None:
+    assert "\\" in prose(text) and Page(MarkdownIt("commonmark").render(f"a\n{prose(text)}")).text == f"a {text}"
+
+
+def test_chinese_is_not_set_apart_from_chinese(tmp_path: Path) -> None:
+    for licence, positive in ((None, "好评"), ("apache-2.0", None)):
+        changes: dict[str, Any] = {"licence": licence, "positive": positive, "languages": ("中文",)}
+        data = [{"name": name, "rows": 9, "role": role} for name, role in (("评论", "train"), ("评测", "evaluation"))]
+        text = card(run(**changes, data=data), tmp_path / "新闻", "zh")
+        body = [line for line in text.split("---\n", 2)[2].splitlines() if not line.startswith("|")]
+        assert not [line for line in body if spaced_chinese(line)]
+    assert "在评测上测得，用的是保留下来的权重。来自" in text
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ def _card(summary: RunSummary, name: str, words: Words) -> dict[str, Any]:
         "shell": _shell(summary, name, task, words.language),
         "data": [_table(table, words) for table in summary.data],
         "licence": summary.licence,
-        "metrics": [(metric_name(key, summary, words), key, figure(value)) for key, value in summary.evaluation.items()],
+        "metrics": [(metric_name(key, summary, words), key, figure(each)) for key, each in summary.evaluation.items()],
         "measured_on": words["comma"].join(_data_names(summary)),
         "limits": _limits(summary, words),
         "command": summary.command,

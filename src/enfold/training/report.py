@@ -149,7 +149,8 @@ def parameters_of(summary: RunSummary, words: Words) -> str:
 
 
 def _evaluation(summary: RunSummary, words: Words) -> dict[str, Any]:
-    metrics = [{"metric": metric_name(name, summary, words), "value": value} for name, value in summary.evaluation.items()]
+    found = summary.evaluation.items()
+    metrics = [{"metric": metric_name(name, summary, words), "value": value} for name, value in found]
     names = [str(table["name"]) for table in summary.tables("evaluation")]
     matrix = pairs = None
     if summary.confusion is not None and len(summary.labels):
@@ -182,22 +183,22 @@ def _charts(
         except MissingDependencyError:
             return [], words.say("curves.matplotlib", command="pip install 'enfold[train]'")
         legend = [
-            {"colour": f"series-{at}", "mark": MARKS[at - 1] if line.marked else "━", "name": metric_name(line.name, summary, words)}
+            (f"series-{at}", MARKS[at - 1] if line.marked else "━", metric_name(line.name, summary, words))
             for at, line in enumerate(chart.lines, 1)
         ]
         if step is not None:
-            legend.append({"colour": "best", "mark": "┆", "name": words["best.step"]})
+            legend.append(("best", "┆", words["best.step"]))
         notes = [words["chart.smoothed"]] if any(line.raw for line in chart.lines) else []
         if chart.left_out:
             left_out = [words.name(name) for name in chart.left_out]
             notes.append(words.say("chart.left_out", names=_joined(left_out, words)))
-        found.append({"title": _title(chart, words), "svg": svg, "legend": legend, "note": " ".join(notes)})
+        found.append({"title": _title(chart, words), "svg": svg, "legend": legend, "note": words.gap.join(notes)})
     return found, None
 
 
 def _title(chart: Chart, words: Words) -> str:
     title = words.name(chart.lines[0].name) if chart.kind == "metric" else words[f"chart.{chart.kind}"]
-    return f"{title} ({words['chart.logarithmic']})" if chart.logarithmic else title
+    return words.say("chart.logarithmic", title=title) if chart.logarithmic else title
 
 
 def _spoken(chart: Chart, words: Words) -> str:
@@ -211,7 +212,7 @@ def _spoken(chart: Chart, words: Words) -> str:
         given = {name: write(value) for name, (_, value) in ends.items()}
         steps = {f"{name}_step": figure(step) for name, (step, _) in ends.items()}
         parts.append(words.say("chart.line", name=words.name(line.name), **given, **steps))
-    return " ".join(parts)
+    return words.gap.join(parts)
 
 
 def _evaluations(rows: Iterable[Mapping[str, Any]], words: Words) -> View | None:

@@ -158,10 +158,10 @@ def _pictures(summary: SearchSummary, words: Words) -> tuple[list[dict[str, Any]
         except MissingDependencyError:
             return [], words.say("curves.matplotlib", command="pip install 'enfold[train]'")
         legend = [
-            {"colour": f"series-{at}", "mark": MARKS[at - 1] if line.marked else "━", "name": words.name(line.name)}
+            (f"series-{at}", MARKS[at - 1] if line.marked else "━", words.name(line.name))
             for at, line in enumerate(chart.lines, 1)
         ]
-        legend.append({"colour": "best", "mark": "┆", "name": words["search.best"]})
+        legend.append(("best", "┆", words["search.best"]))
         found.append({"title": title, "svg": Markup(svg), "legend": legend, "note": _choices(dim, words)})
     return found, None
 
@@ -223,4 +223,4 @@ def _spoken(chart: Chart, title: str, words: Words) -> str:
         values: Sequence[float] = line.values
         given = {"count": figure(len(values)), "low": figure(min(values)), "high": figure(max(values))}
         parts.append(words.say("search.points", name=words.name(line.name), **given))
-    return " ".join(parts)
+    return words.gap.join(parts)

@@ -19,7 +19,17 @@ from enfold.training.data.table import Row
 from enfold.training.examples import Examples, Ragged
 from enfold.training.settings import Long
 
-__all__ = ["CJK", "Cut", "Reading", "check_rows", "checked_text", "encoded_ids", "examples_of", "one_window", "ragged_types"]
+__all__ = [
+    "CJK",
+    "Cut",
+    "Reading",
+    "check_rows",
+    "checked_text",
+    "encoded_ids",
+    "examples_of",
+    "one_window",
+    "ragged_types",
+]
 
 logger = logging.getLogger("enfold")
 
