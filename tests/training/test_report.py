@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enfold.errors import InputError
-from enfold.training.plots import charts, draw, smooth, thin
+from enfold.training.plots import Chart, Line, charts, draw, smooth, thin
 from enfold.training.report import RunSummary, write_report
 from enfold.training.summary import timeline
 from enfold.training.templates import Words
@@ -327,8 +327,8 @@ def test_figures_of_one_label_name_it(tmp_path: Path) -> None:
     measured = {"f1": 0.5, "f1_macro": 0.75, "recall": 0.25}
     history = [{"step": 1, "evaluation": measured}]
     page = written(run(positive="财经", evaluation=measured, history=history, best_by="f1"), tmp_path)
-    assert page.text.count("F1 (财经)") == 4 and "F1, mean of labels 0.7500" in page.text  # tile, best, table, legend
-    assert "F1（财经）" in written(run(positive="财经", best_by="f1"), tmp_path, "zh").text
+    assert page.text.count("F1, label 财经") == 4 and "F1, mean of labels 0.7500" in page.text
+    assert "F1（标签财经）" in written(run(positive="财经", best_by="f1"), tmp_path, "zh").text
 
 
 def test_a_line_of_a_megabyte_is_cut_with_a_count(tmp_path: Path) -> None:
@@ -428,6 +428,32 @@ def test_metrics_share_a_chart_where_they_share_a_scale() -> None:
     )
     assert [chart.lines[0].name for chart in others] == ["big0", "big1", "big2", "big3"]
     assert others[0].left_out == ("big4", "big5")
+
+
+def ticks_of(chart: Chart) -> list[str]:
+    """What is written below a chart."""
+    drawn = draw(chart, label="x", identifier="a", best_step=chart.lines[0].steps[0])
+    axis = drawn[drawn.index('id="a-matplotlib.axis_1"') : drawn.index('id="a-matplotlib.axis_2"')]
+    return re.findall("<text[^>]*>([^<]+)</text>", axis)
+
+
+def test_one_evaluation_has_whole_steps_below_it() -> None:
+    (chart,) = charts([{"step": 17, "evaluation": {"accuracy": 0.5}}])
+    assert ticks_of(chart) == ["16", "17", "18"]
+
+
+@pytest.mark.parametrize(
+    ("across", "places"),
+    [
+        ("sizes", (2.134e-5, 2.789e-5)), ("sizes", (1.2e-5, 3.4e-5, 5.9e-5)), ("sizes", (1e-5, 4.9e-4)),
+        ("sizes", (1e-6, 1e-2)), ("sizes", (3e-5,)), ("numbers", (1.25e-5, 2.47e-5)), ("numbers", (0.0, 0.2)),
+        ("numbers", (0.1,)), ("steps", (100_000, 170_000)), ("steps", (3,)),
+    ],
+)  # fmt: skip
+def test_what_is_below_a_chart_finds_room_there(across: Any, places: tuple[float, ...]) -> None:
+    ticks = ticks_of(Chart("trials", (Line("complete", places, places, marked=True, joined=False),), across=across))
+    assert len(ticks) == len(set(ticks)) >= 2
+    assert sum(map(len, ticks)) + len(ticks) <= 50, ticks
 
 
 def test_smoothing_is_a_mean_of_what_was_seen() -> None:

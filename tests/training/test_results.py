@@ -45,13 +45,13 @@ def test_a_setting_of_the_task_is_not_one_of_the_user(tmp_path: Path, settings: 
 
 def test_precision_and_recall_say_of_which_label(tmp_path: Path) -> None:
     card, report = told(tmp_path, reviews(60))
-    assert all(f"{name} (yes) " in each for name in ("Precision", "Recall", "F1") for each in (card, report))
+    assert all(f"{name}, label yes " in each for name in ("Precision", "Recall", "F1") for each in (card, report))
 
 
 def test_means_over_labels_are_of_none(tmp_path: Path) -> None:
     rows = [{"text": row["text"], "label": f"{row['label']}{at % 2}"} for at, row in enumerate(reviews(80))]
     card, report = told(tmp_path, rows)
-    assert "Precision (" not in card + report
+    assert "Precision, label" not in card + report
 
 
 def test_examples_are_in_the_language_of_the_data(tmp_path: Path) -> None:

@@ -86,6 +86,14 @@ def test_the_page_speaks_chinese(tmp_path: Path) -> None:
         write_search_report(summary(), tmp_path / "x.html", language="fr")  # type: ignore[arg-type]
 
 
+def test_choices_that_find_no_room_below_a_chart_are_numbered(tmp_path: Path) -> None:
+    rates = [round(1e-5 * 1.1**step, 9) for step in range(8)]
+    space = check_space({"learning_rate": rates}, Settings(), None)
+    found = Trial(1, {"learning_rate": rates[3]}, "complete", 0.5, evaluations=((1.0, 0.5),))
+    page = written(summary(space=space, trials=(found,)), tmp_path)
+    assert "From left to right: 1e-05, 1.1e-05, " in page.text
+
+
 def test_texts_of_others_stay_texts(tmp_path: Path) -> None:
     space = check_space({"optimizer": ["adamw"]}, Settings(), None)
     hostile = Trial(1, {"optimizer": "adamw"}, "failed", error=HOSTILE)

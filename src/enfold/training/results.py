@@ -149,10 +149,10 @@ def _told(table: Table, role: Literal["train", "evaluation"]) -> dict[str, Any]:
 def _notes(results: Results) -> tuple[str, ...]:
     """What was cut."""
     words = Words(results.language)
-    told = []
+    told: dict[str, None] = {}  # once, where the same rows are learnt from and judged by
     for cut in results.material.cuts(results.run.reading):
         given = {"count": figure(cut.count), "total": figure(cut.total), "limit": figure(cut.limit)}
-        told.append(words.say("cut", name=_short(cut.table), **given, tokens=figure(cut.tokens)))
+        told[words.say("cut", name=_short(cut.table), **given, tokens=figure(cut.tokens))] = None
     return tuple(told)
 
 

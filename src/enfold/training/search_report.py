@@ -28,6 +28,8 @@ _STATES = {
     "failed": "search.state.failed",
 }
 _MOST_SLICES = 8
+_TICK_CHARACTERS = 48
+"""That find room side by side below a chart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,7 +207,9 @@ def _ticks(dim: Dimension) -> tuple[str, ...]:
     """What is written below choices: numbers as they are, and of others which one it is."""
     choices = dim.choices or ()
     if all(isinstance(each, int | float) and not isinstance(each, bool) for each in choices):
-        return tuple(map(said, choices))
+        written = tuple(map(said, choices))
+        if len(written) * (max(map(len, written)) + 1) <= _TICK_CHARACTERS:
+            return written
     return tuple(str(number) for number in range(1, len(choices) + 1))
 
 
