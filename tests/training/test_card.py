@@ -148,6 +148,11 @@ def test_the_card_says_what_was_measured_and_its_limits(tmp_path: Path) -> None:
         assert part in text, part
 
 
+def test_a_label_that_occurs_once_does_not_occur_1_times(tmp_path: Path) -> None:
+    data = [{"name": "a", "rows": 3, "role": "train", "labels": {"sport": 2, "财经": 1}}]
+    assert "The rarest label in training, 财经, occurs once." in card(run(data=data), tmp_path / "m")
+
+
 def test_the_interval_is_wilsons(tmp_path: Path) -> None:
     stats = pytest.importorskip("scipy.stats")
     for right, rows in ((0, 7), (7, 7), (453, 480), (1, 2)):

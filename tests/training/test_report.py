@@ -597,7 +597,7 @@ def test_all_that_is_wrong_with_a_run_is_said_at_once() -> None:
         "history[1] has the evaluation 3, expected metrics by name",
         "history[2] is 7, expected values by name",
         "evaluation has accuracy = 'high', expected a number",
-        "confusion has 1 rows of 3 counts, expected 2 × 2 for 2 labels",
+        "confusion has 1 row of 3 counts, expected 2 × 2 for 2 labels",
     ):
         assert part in str(caught.value), part
 

@@ -283,7 +283,8 @@ def _limits(summary: RunSummary, words: Words) -> list[str]:
         found.append(words["card.limits.rows.none"])
     if counts := labelled(summary.tables("train")):
         rarest = min(counts, key=lambda label: counts[label])
-        found.append(words.say("card.limits.rare", label=one_line(rarest, 80), count=figure(counts[rarest])))
+        key = "card.limits.rare.once" if counts[rarest] == 1 else "card.limits.rare"
+        found.append(words.say(key, label=one_line(rarest, 80), count=figure(counts[rarest])))
     if interval := _interval(summary):
         low, high = interval
         rows = figure(summary.rows("evaluation"))

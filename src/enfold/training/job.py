@@ -17,6 +17,7 @@ from enfold.config import Config
 from enfold.engines.torch.model import TorchModel
 from enfold.errors import InputError
 from enfold.training.checkpoints import Checkpoints
+from enfold.training.data.problems import counted
 from enfold.training.evaluation import Evaluation, EvaluationSet
 from enfold.training.examples import Examples
 from enfold.training.execution import Execution, compiled, set_dropout
@@ -194,14 +195,14 @@ class Job:
     def _plan(self, run: Run) -> tuple[str, str]:
         """What is about to be done, in two lines."""
         held = self.material.held_out
-        judged = "none to judge by" if held is None else f"{len(held):,} to judge by"
-        rows = f"{run.goal.name}: {len(self.material.learnt):,} rows to learn from, {judged}"
+        judged = "none to judge by" if held is None else f"{len(held)} to judge by"
+        rows = f"{run.goal.name}: {counted(len(self.material.learnt), 'row')} to learn from, {judged}"
         names = ", ".join(name[:_MOST_CHARACTERS] for name in run.goal.labels[:_MOST_LABELS])
         more = len(run.goal.labels) - _MOST_LABELS
         labels = f"; labels {names}" + (f" and {more:,} more" if more > 0 else "") if names else ""
-        steps = f"{run.steps.total:,} steps of up to {run.settings.batch_size} examples"
+        steps = f"{counted(run.steps.total, 'step')} of up to {run.settings.batch_size} examples"
         longest = int(run.examples.ids.lengths.max())
-        return rows + labels, f"{steps}, learning rate {run.rate:g}, longest text {longest:,} tokens"
+        return rows + labels, f"{steps}, learning rate {run.rate:g}, longest text {longest} tokens"
 
     def _freeze(self) -> None:
         wanted = self.settings.freeze

@@ -8,6 +8,7 @@ from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
 from enfold.errors import InputError
+from enfold.training.data.problems import counted
 from enfold.training.templates.formats import Language
 
 __all__ = ["Role", "RunSummary", "Stopped", "is_number", "labelled", "timeline"]
@@ -153,9 +154,10 @@ class RunSummary:
         count = len(self.labels)
         rows = [len(row) for row in self.confusion]
         if len(rows) != count or any(length != count for length in rows):
+            widths = ", ".join(map(str, sorted(set(rows)))) or "no"
             yield (
-                f"confusion has {len(rows)} rows of {', '.join(map(str, sorted(set(rows)))) or 'no'} counts, "
-                f"expected {count} × {count} for {count} labels"
+                f"confusion has {counted(len(rows), 'row')} of {widths} counts, "
+                f"expected {count} × {count} for {counted(count, 'label')}"
             )
 
 

@@ -235,7 +235,7 @@ def test_likeness(small: str, tmp_path: Path) -> None:
     [
         ([], {}, r"no rows|empty|nothing"),
         (reviews(30), {"evaluation": []}, r"no rows|empty|nothing"),
-        (reviews(30), {"evaluation": [{"text": "a", "label": "perhaps"}]}, r"(?s)'perhaps', 1 times.*Trained are"),
+        (reviews(30), {"evaluation": [{"text": "a", "label": "perhaps"}]}, r"(?s)'perhaps', 1 time:.*Trained are"),
         (
             reviews(30),
             {

@@ -14,7 +14,7 @@ from enfold.arch import Architecture
 from enfold.errors import InputError, TextTooLongError
 from enfold.tokenization import Encoded, Tokenizer
 from enfold.training.data import Table
-from enfold.training.data.problems import Problems, beginning
+from enfold.training.data.problems import Problems, beginning, counted
 from enfold.training.data.table import Row
 from enfold.training.examples import Examples, Ragged
 from enfold.training.settings import Long
@@ -129,7 +129,7 @@ def _check_room(around: Mapping[int, int], limit: int, table: Table) -> None:
         if count + 2 > limit:
             problems.add(f"{table.place(index)}: {count} tokens")
     problems.check(
-        f"{problems.count} questions of {table.name} leave no room for their contexts in {limit} tokens",
+        f"{counted(problems.count, 'question')} of {table.name} without room for a context in {limit} tokens",
         "Shorten them, or raise max_length",
     )
 
