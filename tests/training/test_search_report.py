@@ -10,7 +10,7 @@ from enfold.training.search_report import SearchSummary, write_search_report
 from enfold.training.settings import Settings
 from enfold.training.space import Range, check_space
 from enfold.training.trials import Trial
-from tests.training.test_report import HOSTILE, Page
+from tests.training.test_report import HOSTILE, Page, spaced_chinese
 
 SPACE = check_space(
     {"learning_rate": Range(1e-5, 1e-3, log=True), "optimizer": ["adamw", "lion"], "batch_size": [8, 16]},
@@ -81,6 +81,8 @@ def test_a_search_without_a_complete_trial_has_a_page(tmp_path: Path) -> None:
 
 def test_the_page_speaks_chinese(tmp_path: Path) -> None:
     page = written(summary(), tmp_path, "zh")
+    assert "learning_rate 1e-05 到 0.001（对数）" in page.text
+    assert not [text for text in page.words if spaced_chinese(text)]
     assert "超参数搜索" in page.text and "越大越好" in page.text and page.all("html")[0]["lang"] == "zh-Hans"
     with pytest.raises(InputError, match="expected 'en'"):
         write_search_report(summary(), tmp_path / "x.html", language="fr")  # type: ignore[arg-type]

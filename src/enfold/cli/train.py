@@ -70,5 +70,5 @@ def _print(fitted: Fitted, as_json: bool) -> None:
         return
     kept = f"step {fitted.best_step or fitted.steps} of {fitted.steps}"
     shown = shown_metrics(fitted.metrics, fitted.metric)
-    print_table([{"task": fitted.task, "kept": kept, "seconds": seconds, **shown}])
+    print_table([{"task": fitted.task, "kept": kept, "seconds": str(seconds), **shown}])
     click.echo(f"{fitted.folder} is written; {fitted.folder}/report.html shows how it went", err=True)

@@ -121,12 +121,23 @@ def _space(summary: SearchSummary, words: Words) -> View:
     columns = [Column(words[name], kind) for name, kind in names]
     rows = []
     for dim in sorted(summary.space, key=lambda dim: -shares.get(dim.name, 0.0)):
-        row = [one_line(dim.name), one_line(str(dim)), "–" if best is None else one_line(said(best.values[dim.name]))]
+        found = "–" if best is None else one_line(said(best.values[dim.name]))
+        row = [one_line(dim.name), _searched(dim, words), found]
         rows.append([*row, *([share(shares.get(dim.name, 0.0), 1.0)] if shares else [])])
     if shares:
         columns.append(Column(words["search.share"], "number"))
     note = words["search.share.about" if shares else "search.share.none"]
     return View(words["search.space"], tuple(columns), rows, note=note)
+
+
+def _searched(dim: Dimension, words: Words) -> str:
+    """What a setting may be."""
+    values = dim.values
+    if not isinstance(values, Range):
+        return one_line(str(dim))
+    kind = ".log" if values.log else ".step" if values.step else ""
+    low, high, step = (f"{each or 0:g}" for each in (values.low, values.high, values.step))
+    return words.say(f"search.range{kind}", low=low, high=high, step=step)
 
 
 def _trials(summary: SearchSummary, words: Words) -> View:
