@@ -65,6 +65,24 @@ def test_the_card_says_how_to_repeat_it(tmp_path: Path, invoke: Invoke, monkeypa
     assert header["pipeline_tag"] == "text-classification" and "enfold train --data" in card and "准确率" in card
 
 
+def test_the_outcome_names_the_step_that_is_kept_and_the_metric_that_chose_it(tmp_path: Path, invoke: Invoke) -> None:
+    rows = [{"text": row["text"], "label": f"{row['label']}|any"} for row in reviews(60)]
+    data, task = written(tmp_path / "rows.csv", rows), "multi-label-classification"
+    options = ("--base", tiny(tmp_path), "--max-steps", "4", "--evaluate-every", "2", "--metric", "-f1_micro")
+    said = invoke("train", task, "--data", str(data), "--out", str(tmp_path / "a"), *options)
+    assert said.exit_code == 0, said.stderr
+    again = invoke("train", task, "--data", str(data), "--out", str(tmp_path / "b"), *options, "--json")
+    told = json.loads(again.stdout)
+    lines = [json.loads(line) for line in (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()]
+    kept = next(line for line in lines if "evaluation" in line and line["step"] == told["best_step"])
+    heading, row = (line.split("\t") for line in said.stdout.splitlines())
+    assert heading == ["task", "kept", "seconds", "loss", "f1_micro", "accuracy"]
+    assert row[:2] == [task, f"step {told['best_step']} of 4"]
+    assert [float(value) for value in row[3:5]] == pytest.approx(
+        [kept["evaluation"][name] for name in ("loss", "f1_micro")], abs=1e-4
+    )
+
+
 def test_files_without_a_header_and_files_with_other_names(tmp_path: Path, invoke: Invoke) -> None:
     model, rows = tiny(tmp_path), reviews(60)
     bare = tmp_path / "bare.tsv"

@@ -24,7 +24,7 @@ from enfold.training.report import RunSummary
 from enfold.training.templates import code, fenced, prose, yaml_value
 from tests.support import minilm
 from tests.tasks.tiny import Tiny, build
-from tests.training.test_report import HOSTILE, Page, run
+from tests.training.test_report import HOSTILE, Page, run, spaced_chinese
 
 
 def card(summary: RunSummary, folder: Path, language: Any = "en") -> str:
@@ -95,6 +95,9 @@ def test_the_hubs_own_client_reads_it(tmp_path: Path) -> None:
         ({"base": None}, "base_model", None),
         ({"task": "ner"}, "pipeline_tag", "token-classification"),
         ({"task": "embed"}, "pipeline_tag", "sentence-similarity"),
+        ({"task": "causal-lm"}, "pipeline_tag", "text-generation"),
+        ({"task": "masked-lm"}, "pipeline_tag", "fill-mask"),
+        ({"task": "regression"}, "pipeline_tag", "text-classification"),
         ({"task": "translation_en_to_zh"}, "pipeline_tag", "translation"),
         ({"task": "multiple-choice"}, "pipeline_tag", None),
         ({"evaluation": {}}, "model-index", None),
@@ -145,6 +148,11 @@ def test_the_card_says_what_was_measured_and_its_limits(tmp_path: Path) -> None:
         assert part in text, part
 
 
+def test_a_label_that_occurs_once_does_not_occur_1_times(tmp_path: Path) -> None:
+    data = [{"name": "a", "rows": 3, "role": "train", "labels": {"sport": 2, "财经": 1}}]
+    assert "The rarest label in training, 财经, occurs once." in card(run(data=data), tmp_path / "m")
+
+
 def test_the_interval_is_wilsons(tmp_path: Path) -> None:
     stats = pytest.importorskip("scipy.stats")
     for right, rows in ((0, 7), (7, 7), (453, 480), (1, 2)):
@@ -170,7 +178,7 @@ def test_an_unfinished_run_says_so_first(tmp_path: Path) -> None:
 def test_the_same_in_chinese(tmp_path: Path) -> None:
     text = card(run(languages=("zh",)), tmp_path / "新闻", "zh")
     assert header(text)["model-index"][0]["name"] == "新闻"
-    for part in ("# 新闻", "## 如何使用", "许可证： apache-2.0", "| 准确率 |", "sport、财经", "货到得晚了"):
+    for part in ("# 新闻", "## 如何使用", "许可证：apache-2.0", "| 准确率 |", "sport、财经", "货到得晚了"):
         assert part in text, part
 
 
@@ -189,6 +197,8 @@ HEADS = {
     "ner": "token-classification",
     "question-answering": "question-answering",
     "fill-mask": "masked-lm",
+    "masked-lm": "masked-lm",
+    "multi-label-classification": "sequence-classification",
 }
 
 
@@ -231,11 +241,12 @@ def run_blocks(text: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "task", ["zero-shot-classification", "text-generation", "summarization", "translation_en_to_zh"]
+    "task", ["zero-shot-classification", "text-generation", "causal-lm", "summarization", "translation_en_to_zh"]
 )
 def test_code_that_needs_a_larger_model_names_what_there_is(task: str, tmp_path: Path) -> None:
     found = blocks(card(run(task=task), tmp_path / "m"))
     compile(found["python"], "card", "exec")
+    assert "enfold.pipeline(" in found["python"]
     command = cli.get_command(Context(cli), shlex.split(found["bash"])[1])
     assert command is not None
     flags = {flag for option in command.params for flag in option.opts}
@@ -316,6 +327,26 @@ def test_markdown_shows_the_text_itself(text: str) -> None:
         assert Page(parser.render(f"x {code(text)}")).text == f"x {shown}"
     (token,) = parser.parse(str(fenced(text)))
     assert token.content == f"{text}\n"
+
+
+@pytest.mark.parametrize("text", ["0.6821", "-0.25", "12,345.6", "1.x", "3.11", "-1"])
+def test_numbers_are_written_as_they_are(text: str) -> None:
+    assert prose(text) == text
+
+
+@pytest.mark.parametrize("text", ["1. a", "1.", "2) b", "- a", "-", "---", "+ a", "==="])
+def test_what_would_begin_a_list_or_a_heading_is_escaped(text: str) -> None:
+    assert "\\" in prose(text) and Page(MarkdownIt("commonmark").render(f"a\n{prose(text)}")).text == f"a {text}"
+
+
+def test_chinese_is_not_set_apart_from_chinese(tmp_path: Path) -> None:
+    for licence, positive in ((None, "好评"), ("apache-2.0", None)):
+        changes: dict[str, Any] = {"licence": licence, "positive": positive, "languages": ("中文",)}
+        data = [{"name": name, "rows": 9, "role": role} for name, role in (("评论", "train"), ("评测", "evaluation"))]
+        text = card(run(**changes, data=data), tmp_path / "新闻", "zh")
+        body = [line for line in text.split("---\n", 2)[2].splitlines() if not line.startswith("|")]
+        assert not [line for line in body if spaced_chinese(line)]
+    assert "在评测上测得，用的是保留下来的权重。来自" in text
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:

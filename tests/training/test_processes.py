@@ -38,6 +38,9 @@ def command(processes: int, model: str, data: Path, out: Path) -> list[str]:
 def run(processes: int, model: str, data: Path, out: Path) -> list[dict[str, Any]]:
     done = subprocess.run(command(processes, model, data, out), capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
+    said = [line for line in done.stderr.splitlines() if "evaluation: loss" in line or "is written" in line]
+    assert len(said) == len(set(said)) > 1, said
+    assert len(done.stdout.splitlines()) == 2, done.stdout
     return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enfold.errors import InputError
-from enfold.training.plots import charts, draw, smooth, thin
+from enfold.training.plots import Chart, Line, charts, draw, smooth, thin
 from enfold.training.report import RunSummary, write_report
 from enfold.training.summary import timeline
 from enfold.training.templates import Words
@@ -156,10 +156,33 @@ def test_the_page_says_what_the_run_was(tmp_path: Path) -> None:
 def test_the_same_in_chinese(tmp_path: Path) -> None:
     page = written(run(), tmp_path, "zh")
     assert page.all("html") == [{"lang": "zh-Hans"}]
-    for part in ("训练报告", "准确率 0.9437", "1 小时 02 分", "第 40 步（按 准确率）", "标签 sport、财经", "学习率"):
+    for part in ("训练报告", "准确率 0.9437", "1 小时 02 分", "第 40 步（按准确率）", "标签 sport、财经", "学习率"):
         assert part in page.text, part
     english = {both[0] for both in words_table().values() if len(both[0]) > 20 and "{" not in both[0]}
     assert not [phrase for phrase in english if phrase in page.text]
+
+
+def spaced_chinese(text: str) -> bool:
+    """Whether a space stands between two Chinese characters, or beside Chinese punctuation."""
+    mark, character = "[\u3001\u3002\uff01\uff08\uff09\uff0c\uff1a\uff1b\uff1f]", "[\u4e00-\u9fff]"
+    return bool(re.search(f"{mark} | {mark}|{character} +{character}", text))
+
+
+def test_chinese_is_not_set_apart_from_chinese(tmp_path: Path) -> None:
+    history = [*({"step": at, "loss": 0.25**at} for at in range(20)), {"step": 20, "evaluation": {"f1": 0.5}}]
+    for changes in ({"best_by": "f1"}, {"best_by": "accuracy", "history": history}):
+        worst = [{"text": "好", "label": "财经", "loss": 1.0}] * 60
+        page = written(run(**changes, worst=worst), tmp_path, "zh")
+        assert not [text for text in page.words if spaced_chinese(text)]
+        assert not [each["aria-label"] for each in page.all("svg") if spaced_chinese(each["aria-label"])]
+    assert "（对数刻度）" in page.text
+    assert "第 40 步（按 F1）" in written(run(best_by="f1"), tmp_path, "zh").text
+
+
+def test_the_header_of_each_column_is_translated(tmp_path: Path) -> None:
+    rows = [{"label": "财经", "precision": 1.0, "recall": 1.0, "f1": 1.0, "support": 9, "predicted": 9}]
+    text = written(run(by_label=rows, worst=[]), tmp_path, "zh").text
+    assert "行数 预测为该标签" in text and "predicted" not in text
 
 
 def test_the_page_is_one_file_that_asks_nobody_and_runs_nothing(tmp_path: Path) -> None:
@@ -215,7 +238,7 @@ def test_a_bare_run_claims_nothing(tmp_path: Path) -> None:
     text = written(RunSummary(task="fill-mask", model="BertForMaskedLM"), tmp_path).text
     for part in ("Not evaluated", "No steps were recorded", "random weights", "Licence not stated", "not recorded"):
         assert part in text, part
-    assert "Worst examples" not in text and "Confusion" not in text
+    assert "highest loss" not in text and "Confusion" not in text
 
 
 @pytest.mark.parametrize(
@@ -287,6 +310,25 @@ def test_any_text_anywhere_makes_a_whole_page(tmp_path_factory: pytest.TempPathF
     assert not page.all("script")
     seen = "".join(page.words)
     assert not [each for each in seen if each not in "\n\t" and (ord(each) < 32 or 0x7F <= ord(each) < 0xA0)]
+
+
+def test_examples_that_are_right_are_marked(tmp_path: Path) -> None:
+    examples = [
+        {"text": "A", "label": "sport", "predicted": "sport", "loss": 0.5},
+        {"text": "B", "label": "sport", "predicted": "财经", "loss": 0.25},
+    ]
+    text = written(run(worst=examples), tmp_path).text
+    assert "Examples with the highest loss" in text and "those marked ✓ are predicted rightly" in text
+    assert "A true label sport predicted sport ✓ loss 0.5000" in text
+    assert "B true label sport predicted 财经 loss 0.2500" in text
+
+
+def test_figures_of_one_label_name_it(tmp_path: Path) -> None:
+    measured = {"f1": 0.5, "f1_macro": 0.75, "recall": 0.25}
+    history = [{"step": 1, "evaluation": measured}]
+    page = written(run(positive="财经", evaluation=measured, history=history, best_by="f1"), tmp_path)
+    assert page.text.count("F1, label 财经") == 4 and "F1, mean of labels 0.7500" in page.text
+    assert "F1（标签财经）" in written(run(positive="财经", best_by="f1"), tmp_path, "zh").text
 
 
 def test_a_line_of_a_megabyte_is_cut_with_a_count(tmp_path: Path) -> None:
@@ -388,6 +430,32 @@ def test_metrics_share_a_chart_where_they_share_a_scale() -> None:
     assert others[0].left_out == ("big4", "big5")
 
 
+def ticks_of(chart: Chart) -> list[str]:
+    """What is written below a chart."""
+    drawn = draw(chart, label="x", identifier="a", best_step=chart.lines[0].steps[0])
+    axis = drawn[drawn.index('id="a-matplotlib.axis_1"') : drawn.index('id="a-matplotlib.axis_2"')]
+    return re.findall("<text[^>]*>([^<]+)</text>", axis)
+
+
+def test_one_evaluation_has_whole_steps_below_it() -> None:
+    (chart,) = charts([{"step": 17, "evaluation": {"accuracy": 0.5}}])
+    assert ticks_of(chart) == ["16", "17", "18"]
+
+
+@pytest.mark.parametrize(
+    ("across", "places"),
+    [
+        ("sizes", (2.134e-5, 2.789e-5)), ("sizes", (1.2e-5, 3.4e-5, 5.9e-5)), ("sizes", (1e-5, 4.9e-4)),
+        ("sizes", (1e-6, 1e-2)), ("sizes", (3e-5,)), ("numbers", (1.25e-5, 2.47e-5)), ("numbers", (0.0, 0.2)),
+        ("numbers", (0.1,)), ("steps", (100_000, 170_000)), ("steps", (3,)),
+    ],
+)  # fmt: skip
+def test_what_is_below_a_chart_finds_room_there(across: Any, places: tuple[float, ...]) -> None:
+    ticks = ticks_of(Chart("trials", (Line("complete", places, places, marked=True, joined=False),), across=across))
+    assert len(ticks) == len(set(ticks)) >= 2
+    assert sum(map(len, ticks)) + len(ticks) <= 50, ticks
+
+
 def test_smoothing_is_a_mean_of_what_was_seen() -> None:
     assert smooth([3.0] * 200) == pytest.approx([3.0] * 200)
     assert smooth([]) == [] and smooth([5.0]) == [5.0]
@@ -478,6 +546,7 @@ def test_every_word_is_used_and_every_used_word_is_there() -> None:
                    if path.suffix in (".py", ".html", ".md"))  # fmt: skip
     table = words_table()
     built = ("column.", "stopped.", "unfinished.", "role.", "chart.", "worst.", "data.", "rows.", "speed.")
+    built += ("search.range",)
     unused = [key for key in table if f'"{key}"' not in code and f"'{key}'" not in code]
     assert [key for key in unused if not key.startswith(built)] == []
     used = re.findall(r'(?:say\(|words\[)["\']([\w.]+)["\'][],)]', code)
@@ -529,7 +598,7 @@ def test_all_that_is_wrong_with_a_run_is_said_at_once() -> None:
         "history[1] has the evaluation 3, expected metrics by name",
         "history[2] is 7, expected values by name",
         "evaluation has accuracy = 'high', expected a number",
-        "confusion has 1 rows of 3 counts, expected 2 × 2 for 2 labels",
+        "confusion has 1 row of 3 counts, expected 2 × 2 for 2 labels",
     ):
         assert part in str(caught.value), part
 

@@ -10,7 +10,7 @@ from enfold.training.search_report import SearchSummary, write_search_report
 from enfold.training.settings import Settings
 from enfold.training.space import Range, check_space
 from enfold.training.trials import Trial
-from tests.training.test_report import HOSTILE, Page
+from tests.training.test_report import HOSTILE, Page, spaced_chinese
 
 SPACE = check_space(
     {"learning_rate": Range(1e-5, 1e-3, log=True), "optimizer": ["adamw", "lion"], "batch_size": [8, 16]},
@@ -81,9 +81,19 @@ def test_a_search_without_a_complete_trial_has_a_page(tmp_path: Path) -> None:
 
 def test_the_page_speaks_chinese(tmp_path: Path) -> None:
     page = written(summary(), tmp_path, "zh")
+    assert "learning_rate 1e-05 到 0.001（对数）" in page.text
+    assert not [text for text in page.words if spaced_chinese(text)]
     assert "超参数搜索" in page.text and "越大越好" in page.text and page.all("html")[0]["lang"] == "zh-Hans"
     with pytest.raises(InputError, match="expected 'en'"):
         write_search_report(summary(), tmp_path / "x.html", language="fr")  # type: ignore[arg-type]
+
+
+def test_choices_that_find_no_room_below_a_chart_are_numbered(tmp_path: Path) -> None:
+    rates = [round(1e-5 * 1.1**step, 9) for step in range(8)]
+    space = check_space({"learning_rate": rates}, Settings(), None)
+    found = Trial(1, {"learning_rate": rates[3]}, "complete", 0.5, evaluations=((1.0, 0.5),))
+    page = written(summary(space=space, trials=(found,)), tmp_path)
+    assert "From left to right: 1e-05, 1.1e-05, " in page.text
 
 
 def test_texts_of_others_stay_texts(tmp_path: Path) -> None:

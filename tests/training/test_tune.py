@@ -237,7 +237,7 @@ def test_a_loss_that_is_no_number_fails_a_trial_and_not_the_search(
     assert [trial.state for trial in found.trials] == ["complete", "failed"]
     assert "gradient's length is nan at step 1" in found.trials[1].error
     assert "gradient" in (tmp_path / "search.html").read_text()
-    with pytest.raises(NumericalError, match=r"none of 1 trials came to a metric.*gradient's length is nan"):
+    with pytest.raises(NumericalError, match=r"none of 1 trial came to a metric.*gradient's length is nan"):
         search_of(model, tmp_path / "other", 2, space={"max_grad_norm": [7.0]})
 
 

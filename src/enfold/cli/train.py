@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,7 +14,7 @@ from enfold.cli.training_options import SHOWN, arguments_of, run_options, settin
 if TYPE_CHECKING:
     from enfold.training.fit import Fitted
 
-__all__ = ["command"]
+__all__ = ["command", "shown_metrics", "start_log"]
 
 
 @click.command()
@@ -35,19 +36,39 @@ def command(tensorboard: bool, as_json: bool, **given: Any) -> None:
     enfold train masked-lm --data texts.txt --architecture bert:hidden_size=256,num_hidden_layers=4,\\
         num_attention_heads=4,intermediate_size=1024 --tokenizer wordpiece:8000 --out small-bert
     """
-    import logging
-
     from enfold.training.fit import fit
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    _print(fit(**arguments_of(given), tensorboard=tensorboard), as_json)
+    tells = start_log()
+    fitted = fit(**arguments_of(given), tensorboard=tensorboard)
+    if tells:
+        _print(fitted, as_json)
+
+
+def start_log() -> bool:
+    """Shows the log on stderr; whether this process is the one to tell how it goes, of several the first."""
+    import logging
+
+    from enfold.training.processes import processes
+
+    tells = processes().is_first
+    logging.basicConfig(level=logging.INFO if tells else logging.ERROR, format="%(message)s")
+    return tells
+
+
+def shown_metrics(metrics: Mapping[str, float], first: str) -> dict[str, float]:
+    """The metrics that a table shows: the loss, the one that tells the best, and those that are usual."""
+    names = dict.fromkeys(("loss", first.removeprefix("-"), *SHOWN))
+    return {name: round(metrics[name], 4) for name in names if name in metrics}
 
 
 def _print(fitted: Fitted, as_json: bool) -> None:
-    record: dict[str, Any] = {"task": fitted.task, "steps": fitted.steps, "seconds": round(fitted.seconds, 1)}
+    seconds = round(fitted.seconds, 1)
     if as_json:
-        print_json({**record, "stopped": fitted.stopped, "out": str(fitted.folder), "metrics": dict(fitted.metrics)})
+        record: dict[str, Any] = {"task": fitted.task, "steps": fitted.steps, "best_step": fitted.best_step}
+        ended = {"seconds": seconds, "stopped": fitted.stopped, "out": str(fitted.folder)}
+        print_json({**record, **ended, "metrics": dict(fitted.metrics)})
         return
-    shown = {name: round(fitted.metrics[name], 4) for name in SHOWN if name in fitted.metrics}
-    print_table([{**record, **shown}])
+    kept = f"step {fitted.best_step or fitted.steps} of {fitted.steps}"
+    shown = shown_metrics(fitted.metrics, fitted.metric)
+    print_table([{"task": fitted.task, "kept": kept, "seconds": str(seconds), **shown}])
     click.echo(f"{fitted.folder} is written; {fitted.folder}/report.html shows how it went", err=True)

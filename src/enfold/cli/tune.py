@@ -8,7 +8,8 @@ import click
 
 from enfold.cli import options
 from enfold.cli.output import print_json, print_table
-from enfold.cli.training_options import SHOWN, arguments_of, run_options, setting_options
+from enfold.cli.train import shown_metrics, start_log
+from enfold.cli.training_options import arguments_of, run_options, setting_options
 
 if TYPE_CHECKING:
     from enfold.training.space import Range
@@ -48,13 +49,13 @@ def command(trials: int, searched: tuple[str, ...], prune: bool, as_json: bool, 
         --trials 30 --epochs 4 --search learning_rate=1e-5..3e-4,log --search batch_size=8,16,32
     enfold tune --data spam.tsv --columns label,text --adapter lora --search adapter.rank=4,8,16 --out spam
     """
-    import logging
-
     from enfold.training.tune import tune
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    tells = start_log()
     space = _space(searched) if searched else None
-    _print(tune(**arguments_of(given), trials=trials, space=space, prune=prune), as_json)
+    tuned = tune(**arguments_of(given), trials=trials, space=space, prune=prune)
+    if tells:
+        _print(tuned, as_json)
 
 
 def _space(given: tuple[str, ...]) -> dict[str, Range | list[Any]]:
@@ -105,8 +106,7 @@ def _print(tuned: Tuned, as_json: bool) -> None:
         print_json({**record, **found, "out": str(tuned.folder)})
         return
     values = {name: _exact(value) for name, value in best.values.items()}
-    shown = {name: round(tuned.metrics[name], 4) for name in SHOWN if name in tuned.metrics}
-    print_table([{**record, **values, **shown}])
+    print_table([{**record, **values, **shown_metrics(tuned.metrics, tuned.metric)}])
     click.echo(f"{tuned.folder} is written; {tuned.folder}/search.html shows all trials", err=True)
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 __all__ = ["make_bar", "track"]
 
 _AFTER_S = 1.0
+_TIME_WIDTH = len("0:00:00")
 
 
 @contextmanager
@@ -57,14 +58,17 @@ def make_bar(*more: str) -> Any:
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+    from rich.table import Column
 
+    # the bar alone gives way on a narrow terminal
+    whole = [Column(no_wrap=True, min_width=_TIME_WIDTH) for _ in range(2)]
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         *map(TextColumn, more),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        TimeElapsedColumn(table_column=whole[0]),
+        TimeRemainingColumn(table_column=whole[1]),
     )
     console = Console(stderr=True)
     # rich would send what a caller prints to the bar's console, also where stdout is a file

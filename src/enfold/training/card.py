@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from enfold.checkpoint.atomic import atomic_write
 from enfold.errors import InputError, TaskError
-from enfold.training.report import columns_of, warnings_of
+from enfold.training.report import columns_of, metric_name, warnings_of
 from enfold.training.summary import RunSummary, is_number, labelled
 from enfold.training.templates import Words, check_language, render
 from enfold.training.templates.formats import Language, figure, one_line, setting
@@ -30,6 +30,13 @@ _TAGS: Final = {
     "search": "sentence-similarity",
     "zero-shot-by-embedding": "zero-shot-classification",
 }
+_PIPELINES: Final = {
+    "multi-label-classification": "text-classification",
+    "regression": "text-classification",
+    "masked-lm": "fill-mask",
+    "causal-lm": "text-generation",
+}
+"""Tasks by what is trained, where that has another name."""
 _ANGLED_MASK: Final = ("Roberta", "XLMRoberta", "Camembert", "MPNet", "Bart", "MBart")
 _Z_95 = 1.959964
 
@@ -137,11 +144,11 @@ def _card(summary: RunSummary, name: str, words: Words) -> dict[str, Any]:
         "base": _public(summary.base),
         "warnings": warnings_of(summary, words),
         "parameters": [figure(count) for count in summary.parameters or ()],
-        "python": _python(summary, name, task),
-        "shell": _shell(summary, name, task),
+        "python": _python(summary, name, task, words.language),
+        "shell": _shell(summary, name, task, words.language),
         "data": [_table(table, words) for table in summary.data],
         "licence": summary.licence,
-        "metrics": [(words.name(key), key, figure(value)) for key, value in summary.evaluation.items()],
+        "metrics": [(metric_name(key, summary, words), key, figure(each)) for key, each in summary.evaluation.items()],
         "measured_on": words["comma"].join(_data_names(summary)),
         "limits": _limits(summary, words),
         "command": summary.command,
@@ -156,9 +163,14 @@ def _task(name: str) -> str | None:
     from enfold.tasks.registry import find
 
     try:
-        return find(name)[0]
+        return find(_called(name))[0]
     except TaskError:
         return None
+
+
+def _called(name: str) -> str:
+    """What a pipeline is asked for."""
+    return _PIPELINES.get(name, name)
 
 
 def _public(source: str | None) -> str | None:
@@ -214,9 +226,10 @@ def _index(summary: RunSummary, name: str, task: str | None, metrics: list[tuple
     return {"name": one_line(name), "task": tag, "dataset": data, "metrics": metrics}
 
 
-def _example_texts(summary: RunSummary, write: Any) -> dict[str, str]:
+def _example_texts(summary: RunSummary, write: Any, language: Language) -> dict[str, str]:
     """Example texts in the data's language, as literals."""
-    chinese = bool(summary.languages) and summary.languages[0].lower().startswith("zh")
+    spoken = summary.languages[0].lower() if summary.languages else summary.example_language or language
+    chinese = spoken.startswith("zh")
     prefix = re.sub(r"(For[A-Z]\w*|LMHeadModel|Model)$", "", summary.model)
     mask = "<mask>" if prefix in _ANGLED_MASK else "[MASK]"
     texts = _TEXTS["zh" if chinese else "en"]
@@ -230,7 +243,7 @@ def _python_text(text: str) -> str:
     return json.dumps(text, ensure_ascii=False) if text.isprintable() else ascii(text)
 
 
-def _python(summary: RunSummary, name: str, task: str | None) -> str:
+def _python(summary: RunSummary, name: str, task: str | None, language: Language) -> str:
     place = _python_text(f"./{name}")
     if task is None:
         model = summary.model if summary.model.isidentifier() else "AutoModel"
@@ -239,16 +252,16 @@ def _python(summary: RunSummary, name: str, task: str | None) -> str:
             f"tokenizer = enfold.AutoTokenizer.from_pretrained({place})\n"
             f"model = enfold.{model}.from_pretrained({place})"
         )
-    call = _USES[task].python.format(**_example_texts(summary, _python_text))
-    return f"import enfold\n\nrun = enfold.pipeline({_python_text(summary.task)}, {place})\n{call}"
+    call = _USES[task].python.format(**_example_texts(summary, _python_text, language))
+    return f"import enfold\n\nrun = enfold.pipeline({_python_text(_called(summary.task))}, {place})\n{call}"
 
 
-def _shell(summary: RunSummary, name: str, task: str | None) -> str:
+def _shell(summary: RunSummary, name: str, task: str | None, language: Language) -> str:
     place = shlex.quote(f"./{name}")
     if task is None:
         return f"enfold info {place}"
-    texts = _example_texts(summary, shlex.quote)
-    return _USES[task].shell.format(task=shlex.quote(summary.task), model=place, **texts)
+    texts = _example_texts(summary, shlex.quote, language)
+    return _USES[task].shell.format(task=shlex.quote(_called(summary.task)), model=place, **texts)
 
 
 def _limits(summary: RunSummary, words: Words) -> list[str]:
@@ -270,7 +283,8 @@ def _limits(summary: RunSummary, words: Words) -> list[str]:
         found.append(words["card.limits.rows.none"])
     if counts := labelled(summary.tables("train")):
         rarest = min(counts, key=lambda label: counts[label])
-        found.append(words.say("card.limits.rare", label=one_line(rarest, 80), count=figure(counts[rarest])))
+        key = "card.limits.rare.once" if counts[rarest] == 1 else "card.limits.rare"
+        found.append(words.say(key, label=one_line(rarest, 80), count=figure(counts[rarest])))
     if interval := _interval(summary):
         low, high = interval
         rows = figure(summary.rows("evaluation"))

@@ -44,10 +44,12 @@ class Fitted:
         steps: of the optimizer.
         seconds: that training took.
         stopped: ``"finished"``, or ``"early"`` where patience ended.
+        metric: by which the best evaluation was told; after ``-`` less is better.
+        best_step: the step that is kept, where it was told by an evaluation.
     """
 
-    model: TorchModel
-    tokenizer: Tokenizer
+    model: TorchModel = field(repr=False)
+    tokenizer: Tokenizer = field(repr=False)
     task: str
     metrics: Mapping[str, float]
     history: list[dict[str, Any]] = field(repr=False)
@@ -55,6 +57,8 @@ class Fitted:
     steps: int
     seconds: float
     stopped: str
+    metric: str
+    best_step: int | None
 
 
 def fit(
@@ -143,6 +147,8 @@ def fit(
         state.step,
         state.seconds,
         state.stopped,
+        settings.metric or job.goal.metric,
+        state.best_step,
     )
 
 

@@ -19,6 +19,7 @@ from enfold.engines.torch.model import TorchModel
 from enfold.errors import InputError
 from enfold.training.checkpoints import Checkpoints
 from enfold.training.criterion import Criterion
+from enfold.training.data.problems import counted
 from enfold.training.evaluation import Evaluation, EvaluationSet, evaluate
 from enfold.training.examples import Examples
 from enfold.training.execution import Execution, compiled, set_dropout
@@ -46,6 +47,8 @@ Adapter = adapters.LoRA | adapters.IA3
 
 _RATE_OF_FEW = 1e-3
 """The learning rate where an adapter or a head alone learns, and nobody says."""
+_MOST_LABELS, _MOST_CHARACTERS = 8, 20
+"""Of what is said before the first step."""
 _WORDS = "tree.embeddings.words.used"
 
 
@@ -108,6 +111,7 @@ class Job:
             state = self._begin(run, resume)
             with watch.shown(run.steps.total), compiled(model, settings.compile):
                 if not state.stopped:
+                    watch.begin(self._plan(run))
                     train(run, state)
                 restore_best(run, state)
                 if shards is not None:
@@ -195,6 +199,18 @@ class Job:
             run.checkpoints.clear()
             run.watch.rewind(State())
         return State()
+
+    def _plan(self, run: Run) -> tuple[str, str]:
+        """What is about to be done, in two lines."""
+        held = self.material.held_out
+        judged = "none to judge by" if held is None else f"{len(held)} to judge by"
+        rows = f"{run.goal.name}: {counted(len(self.material.learnt), 'row')} to learn from, {judged}"
+        names = ", ".join(name[:_MOST_CHARACTERS] for name in run.goal.labels[:_MOST_LABELS])
+        more = len(run.goal.labels) - _MOST_LABELS
+        labels = f"; labels {names}" + (f" and {more:,} more" if more > 0 else "") if names else ""
+        steps = f"{counted(run.steps.total, 'step')} of up to {run.settings.batch_size} examples"
+        longest = int(run.examples.ids.lengths.max())
+        return rows + labels, f"{steps}, learning rate {run.rate:g}, longest text {longest} tokens"
 
     def _freeze(self) -> None:
         wanted = self.settings.freeze

@@ -16,7 +16,7 @@ from enfold.training.data import Table, read_table
 from enfold.training.data.files import Columns
 from enfold.training.evaluation import EvaluationSet
 from enfold.training.examples import Examples
-from enfold.training.goals import Goal, Reading, find_goal
+from enfold.training.goals import Cut, Goal, Reading, find_goal
 from enfold.training.settings import Settings
 from enfold.training.start import Base, Source, config_of, load_tokenizer, tables_of
 
@@ -53,7 +53,7 @@ class Material:
     every: Table
     learnt: Table
     held_out: Table | None
-    _encoded: dict[Any, tuple[Examples, EvaluationSet | None]] = field(default_factory=dict, repr=False)
+    _encoded: dict[Any, tuple[Examples, EvaluationSet | None, list[Cut]]] = field(default_factory=dict, repr=False)
 
     @property
     def base_name(self) -> str | None:
@@ -80,8 +80,13 @@ class Material:
         if key not in self._encoded:
             examples, rows = goal.encode(self.learnt, reading), self.held_out
             _tell_unknown(examples, reading)
-            self._encoded[key] = examples, None if rows is None else EvaluationSet(rows, goal.encode(rows, reading))
-        return self._encoded[key]
+            judged = None if rows is None else EvaluationSet(rows, goal.encode(rows, reading))
+            self._encoded[key] = examples, judged, reading.cuts
+        return self._encoded[key][:2]
+
+    def cuts(self, reading: Reading) -> list[Cut]:
+        """What was cut when the rows were encoded."""
+        return self._encoded[reading.max_length, reading.long][2]
 
 
 def _tell_unknown(examples: Examples, reading: Reading) -> None:

@@ -39,6 +39,8 @@ _MOST_MARKED = 40
 _MOST_METRICS = 4
 _LOG_FROM = 100.0
 _DECADES_ALONE = 50.0
+_NARROW = 5.0
+_MOST_FIGURES = 4
 _INCHES = (4.7, 2.7)
 _POINTS = 9.0
 # matplotlib wants colours of its own kind; these stand for the page's and are put back in what it wrote.
@@ -248,17 +250,22 @@ def _across(axes: Axes, chart: Chart) -> None:
         axes.set_xlim(-0.5, len(chart.ticks) - 0.5)
         return
     form = "{:,.0f}" if chart.across == "steps" else "{:.3g}"
+    places = [step for line in chart.lines for step in line.steps]
+    low, high = min(places), max(places)
     if chart.across == "sizes":
         axes.set_xscale("log")
-        places = [step for line in chart.lines for step in line.steps]
-        low, high = min(places), max(places)
         if low == high:
             axes.set_xlim(low / 2, high * 2)  # matplotlib itself finds no room around one size
-        wide = high >= _DECADES_ALONE * low
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0), numticks=7))
+        wide, narrow = high >= _DECADES_ALONE * low, low < high < _NARROW * low
+        sizes = LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0), numticks=7)
+        axes.xaxis.set_major_locator(MaxNLocator(_MOST_FIGURES) if narrow else sizes)
         axes.xaxis.set_minor_formatter(NullFormatter())
+    elif chart.across == "numbers":
+        axes.xaxis.set_major_locator(MaxNLocator(_MOST_FIGURES))
     else:
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=chart.across == "steps"))
+        if low == high:
+            axes.set_xlim(low - 1, high + 1)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: form.format(value)))
 
 

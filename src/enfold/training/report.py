@@ -17,7 +17,7 @@ from enfold.training.templates import Words, check_language, render
 from enfold.training.templates.formats import Language, clean, cut, duration, figure, one_line, rate, setting, share
 from enfold.training.templates.views import Column, View, confusion_view, grid, pairs_view, spaced
 
-__all__ = ["RunSummary", "warnings_of", "write_report"]
+__all__ = ["RunSummary", "columns_of", "metric_name", "warnings_of", "write_report"]
 
 _MOST_LABELS = 30
 _MOST_LABEL_ROWS = 50
@@ -25,6 +25,7 @@ _MOST_HISTORY = 50
 _MOST_EXAMPLES = 50
 _MOST_CHARACTERS = 600
 _TILES = 3
+_OF_A_LABEL = ("precision", "recall", "f1")
 
 
 def write_report(summary: RunSummary, path: str | os.PathLike[str], *, language: Language = "en") -> None:
@@ -98,11 +99,18 @@ def _joined(names: Sequence[str], words: Words) -> str:
     return words["comma"].join(shown)
 
 
+def metric_name(name: str, summary: RunSummary, words: Words) -> str:
+    """What a metric is called, with the label that it is of."""
+    if summary.positive is None or name not in _OF_A_LABEL:
+        return words.name(name)
+    return words.say("metric.of", name=words.name(name), label=one_line(summary.positive, 40))
+
+
 def _tiles(summary: RunSummary, words: Words) -> list[tuple[str, str]]:
     """The few numbers that are looked for first: the metric that chose the weights, then others."""
     chosen = summary.best_by or ""
     names = sorted(summary.evaluation, key=lambda name: (name != chosen, name == "loss"))[:_TILES]
-    tiles = [(words.name(name), figure(summary.evaluation[name])) for name in names]
+    tiles = [(metric_name(name, summary, words), figure(summary.evaluation[name])) for name in names]
     for role in ("train", "evaluation"):
         if summary.tables(role):
             tiles.append((words[f"rows.{role}"], figure(summary.rows(role))))
@@ -117,7 +125,7 @@ def _overview(summary: RunSummary, words: Words) -> list[tuple[str, str]]:
         facts.append(("labels", _joined(summary.labels, words)))
     if summary.best_step is not None:
         step = figure(summary.best_step)
-        by = words.name(summary.best_by) if summary.best_by else None
+        by = metric_name(summary.best_by, summary, words) if summary.best_by else None
         facts.append(("best", words.say("best.value", step=step, metric=by) if by else step))
     if summary.parameters:
         facts.append(("parameters", parameters_of(summary, words)))
@@ -141,7 +149,8 @@ def parameters_of(summary: RunSummary, words: Words) -> str:
 
 
 def _evaluation(summary: RunSummary, words: Words) -> dict[str, Any]:
-    metrics = [{"metric": words.name(name), "value": value} for name, value in summary.evaluation.items()]
+    found = summary.evaluation.items()
+    metrics = [{"metric": metric_name(name, summary, words), "value": value} for name, value in found]
     names = [str(table["name"]) for table in summary.tables("evaluation")]
     matrix = pairs = None
     if summary.confusion is not None and len(summary.labels):
@@ -174,22 +183,22 @@ def _charts(
         except MissingDependencyError:
             return [], words.say("curves.matplotlib", command="pip install 'enfold[train]'")
         legend = [
-            {"colour": f"series-{at}", "mark": MARKS[at - 1] if line.marked else "━", "name": words.name(line.name)}
+            (f"series-{at}", MARKS[at - 1] if line.marked else "━", metric_name(line.name, summary, words))
             for at, line in enumerate(chart.lines, 1)
         ]
         if step is not None:
-            legend.append({"colour": "best", "mark": "┆", "name": words["best.step"]})
+            legend.append(("best", "┆", words["best.step"]))
         notes = [words["chart.smoothed"]] if any(line.raw for line in chart.lines) else []
         if chart.left_out:
             left_out = [words.name(name) for name in chart.left_out]
             notes.append(words.say("chart.left_out", names=_joined(left_out, words)))
-        found.append({"title": _title(chart, words), "svg": svg, "legend": legend, "note": " ".join(notes)})
+        found.append({"title": _title(chart, words), "svg": svg, "legend": legend, "note": words.gap.join(notes)})
     return found, None
 
 
 def _title(chart: Chart, words: Words) -> str:
     title = words.name(chart.lines[0].name) if chart.kind == "metric" else words[f"chart.{chart.kind}"]
-    return f"{title} ({words['chart.logarithmic']})" if chart.logarithmic else title
+    return words.say("chart.logarithmic", title=title) if chart.logarithmic else title
 
 
 def _spoken(chart: Chart, words: Words) -> str:
@@ -203,7 +212,7 @@ def _spoken(chart: Chart, words: Words) -> str:
         given = {name: write(value) for name, (_, value) in ends.items()}
         steps = {f"{name}_step": figure(step) for name, (step, _) in ends.items()}
         parts.append(words.say("chart.line", name=words.name(line.name), **given, **steps))
-    return " ".join(parts)
+    return words.gap.join(parts)
 
 
 def _evaluations(rows: Iterable[Mapping[str, Any]], words: Words) -> View | None:
@@ -231,6 +240,8 @@ def _worst(summary: RunSummary, words: Words) -> dict[str, Any]:
         text += words.say("text.more", count=figure(more)) if more else ""
         names = (("label", "true"), ("predicted", "predicted"), ("loss", "loss"), ("score", "score"))
         facts = [(words[f"worst.{name}"], figure(example[key])) for key, name in names if example.get(key) is not None]
+        if "label" in example and example["label"] == example.get("predicted"):
+            facts = [(name, f"{value} ✓" if name == words["worst.predicted"] else value) for name, value in facts]
         place = example.get("place")
         examples.append(
             {

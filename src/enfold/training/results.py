@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import platform
+import re
 import shlex
 import sys
 from collections.abc import Mapping
@@ -29,16 +30,22 @@ from enfold.training.data import Table
 from enfold.training.evaluation import Evaluation
 from enfold.training.goals import Goal
 from enfold.training.goals.embeddings import Embeddings
+from enfold.training.job import usual_rate
 from enfold.training.loop import Run, State
 from enfold.training.material import Material
 from enfold.training.report import RunSummary, write_report
 from enfold.training.settings import Settings
+from enfold.training.templates import Words
+from enfold.training.templates.formats import Language, figure
 
 __all__ = ["Results", "command_line", "digest", "environment", "summary_of", "write_results"]
 
 logger = logging.getLogger("enfold")
 
 _MOST_TEXT = 2000
+_SAMPLE = 200
+"""Rows by which the language of examples is told."""
+_CHINESE = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]")
 
 
 @dataclass(frozen=True)
@@ -104,11 +111,13 @@ def summary_of(results: Results) -> RunSummary:
         base=results.material.base_name,
         labels=run.goal.labels,
         settings=settings,
-        defaults=asdict(Settings()),
+        defaults={**asdict(Settings()), "learning_rate": usual_rate(run.goal, run.settings, results.has_adapter)},
         command=results.command,
         environment=environment(),
         data=tables,
-        max_tokens=run.reading.max_length,
+        example_language=_written_in(results.material.learnt),
+        max_tokens=int(run.examples.ids.lengths.max()),
+        notes=_notes(results),
         seconds=state.seconds,
         samples_per_second=examples / max(1e-9, state.seconds),
         tokens_per_second=state.all_tokens / max(1e-9, state.seconds),
@@ -118,6 +127,7 @@ def summary_of(results: Results) -> RunSummary:
         stopped=state.stopped or "finished",  # type: ignore[arg-type]
         history=run.watch.history,
         evaluation={} if found is None else found.metrics,
+        positive=getattr(metric, "positive", None),
         by_label=() if metric is None else getattr(metric, "by_label", list)(),
         confusion=getattr(metric, "confusion", None),
         worst=[] if found is None or held is None else _worst(found, held),
@@ -134,6 +144,23 @@ def _told(table: Table, role: Literal["train", "evaluation"]) -> dict[str, Any]:
             names, counts = np.unique(np.array(values, dtype=object).astype(str), return_counts=True)
             told["labels"] = dict(zip(names.tolist(), counts.tolist(), strict=True))
     return told
+
+
+def _notes(results: Results) -> tuple[str, ...]:
+    """What was cut."""
+    words = Words(results.language)
+    told: dict[str, None] = {}  # once, where the same rows are learnt from and judged by
+    for cut in results.material.cuts(results.run.reading):
+        given = {"count": figure(cut.count), "total": figure(cut.total), "limit": figure(cut.limit)}
+        told[words.say("cut", name=_short(cut.table), **given, tokens=figure(cut.tokens))] = None
+    return tuple(told)
+
+
+def _written_in(table: Table) -> Language:
+    """Chinese where the first rows have more Chinese characters than other letters, else English."""
+    text = "".join(str(value) for record in table.records[:_SAMPLE] for value in record)
+    chinese = len(_CHINESE.findall(text))
+    return "zh" if chinese > sum(map(str.isalpha, text)) - chinese else "en"
 
 
 def _short(name: str) -> str:

@@ -30,6 +30,7 @@ from enfold.checkpoint.files import atomic_write
 from enfold.errors import NumericalError
 from enfold.model import PreTrainedModel
 from enfold.training.criterion import Criterion
+from enfold.training.data.problems import counted
 from enfold.training.job import Adapter, make_job, usual_rate
 from enfold.training.material import Material
 from enfold.training.objective import Teacher
@@ -83,7 +84,7 @@ class TrialWatch(Watch):
         if self.group.gathered(self.proposal.is_behind(self.evaluations))[0]:
             state.stopped = "pruned"
 
-    def _say(self, state: State, said: str) -> None:
+    def _say(self, line: str) -> None:
         """A trial is one line, when it is over."""
 
 
@@ -163,7 +164,7 @@ class Search:
             while len(trials) < count:
                 proposal = propose(self.space, trials, self._usual(), seed=self.settings.seed, sign=self.criterion.sign)
                 if proposal is None:
-                    self.tell(f"all {len(trials)} combinations have been tried")
+                    self.tell(f"all combinations have been tried: {len(trials)}")
                     break
                 with self._interruptible(len(trials), count):
                     self._try(trials, proposal, count)
@@ -196,8 +197,8 @@ class Search:
         except KeyboardInterrupt:
             if self.stays and self.group.is_first:
                 logger.warning(
-                    "stopped in trial %d of %d: %d trials are in %s, and the same call goes on from there",
-                    *(done + 1, count, done, self.folder),
+                    "stopped in trial %d of %d: %s in %s, and the same call goes on from there",
+                    *(done + 1, count, counted(done, "trial is", "trials are"), self.folder),
                 )
             raise
 

@@ -28,6 +28,8 @@ _STATES = {
     "failed": "search.state.failed",
 }
 _MOST_SLICES = 8
+_TICK_CHARACTERS = 48
+"""That find room side by side below a chart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,12 +121,23 @@ def _space(summary: SearchSummary, words: Words) -> View:
     columns = [Column(words[name], kind) for name, kind in names]
     rows = []
     for dim in sorted(summary.space, key=lambda dim: -shares.get(dim.name, 0.0)):
-        row = [one_line(dim.name), one_line(str(dim)), "–" if best is None else one_line(said(best.values[dim.name]))]
+        found = "–" if best is None else one_line(said(best.values[dim.name]))
+        row = [one_line(dim.name), _searched(dim, words), found]
         rows.append([*row, *([share(shares.get(dim.name, 0.0), 1.0)] if shares else [])])
     if shares:
         columns.append(Column(words["search.share"], "number"))
     note = words["search.share.about" if shares else "search.share.none"]
     return View(words["search.space"], tuple(columns), rows, note=note)
+
+
+def _searched(dim: Dimension, words: Words) -> str:
+    """What a setting may be."""
+    values = dim.values
+    if not isinstance(values, Range):
+        return one_line(str(dim))
+    kind = ".log" if values.log else ".step" if values.step else ""
+    low, high, step = (f"{each or 0:g}" for each in (values.low, values.high, values.step))
+    return words.say(f"search.range{kind}", low=low, high=high, step=step)
 
 
 def _trials(summary: SearchSummary, words: Words) -> View:
@@ -158,10 +171,10 @@ def _pictures(summary: SearchSummary, words: Words) -> tuple[list[dict[str, Any]
         except MissingDependencyError:
             return [], words.say("curves.matplotlib", command="pip install 'enfold[train]'")
         legend = [
-            {"colour": f"series-{at}", "mark": MARKS[at - 1] if line.marked else "━", "name": words.name(line.name)}
+            (f"series-{at}", MARKS[at - 1] if line.marked else "━", words.name(line.name))
             for at, line in enumerate(chart.lines, 1)
         ]
-        legend.append({"colour": "best", "mark": "┆", "name": words["search.best"]})
+        legend.append(("best", "┆", words["search.best"]))
         found.append({"title": title, "svg": Markup(svg), "legend": legend, "note": _choices(dim, words)})
     return found, None
 
@@ -205,7 +218,9 @@ def _ticks(dim: Dimension) -> tuple[str, ...]:
     """What is written below choices: numbers as they are, and of others which one it is."""
     choices = dim.choices or ()
     if all(isinstance(each, int | float) and not isinstance(each, bool) for each in choices):
-        return tuple(map(said, choices))
+        written = tuple(map(said, choices))
+        if len(written) * (max(map(len, written)) + 1) <= _TICK_CHARACTERS:
+            return written
     return tuple(str(number) for number in range(1, len(choices) + 1))
 
 
@@ -223,4 +238,4 @@ def _spoken(chart: Chart, title: str, words: Words) -> str:
         values: Sequence[float] = line.values
         given = {"count": figure(len(values)), "low": figure(min(values)), "high": figure(max(values))}
         parts.append(words.say("search.points", name=words.name(line.name), **given))
-    return " ".join(parts)
+    return words.gap.join(parts)

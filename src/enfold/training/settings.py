@@ -41,14 +41,14 @@ class Settings:
         warmup: steps in which it rises, or below 1 a share of all steps.
         layer_decay: the rate of each layer below the head is that of the layer above times this.
         max_grad_norm: longer gradients are shortened to this; None leaves them.
-        dropout: one rate of every kind, or an :class:`enfold.arch.Dropout`; None leaves the model's own.
+        dropout: one rate of every kind, or each its own (:class:`enfold.arch.Dropout`); None leaves the model's own.
         label_smoothing: share of a label that is spread over all (https://arxiv.org/abs/1512.00567).
         r_drop: how much two passes with other dropout must agree (https://arxiv.org/abs/2106.14448); 0: one pass.
         class_weights: ``"balanced"`` weighs labels by their rarity; or a weight for each label by name.
         long: what becomes of texts over the limit: cut with a count, read in windows, or refused.
         freeze: ``"encoder"`` trains the head alone, on features computed once; ``"embeddings"`` all but the tables.
         precision: bfloat16 where the hardware computes in it (``"auto"``: on GPUs and processors that do).
-        compile: ``torch.compile`` for the layers.
+        compile: compiles the layers (``torch.compile``).
         checkpoint_activations: layers are computed again on the way back, not kept: less memory, a third slower.
         shard: several processes share out parameters, gradients and the optimizer's averages among them (fully sharded
             data parallel, https://arxiv.org/abs/2304.11277), for models that are too large for each to train whole.

@@ -16,6 +16,7 @@ from enfold.tokenization import Tokenizer
 from enfold.training.columns import with_roles
 from enfold.training.data import Table, read_table, split
 from enfold.training.data.files import Columns
+from enfold.training.data.problems import counted
 from enfold.training.goals import Goal, Reading
 from enfold.training.settings import Settings
 
@@ -60,7 +61,8 @@ def tables_of(
     if not 0 < evaluation < 1:
         raise InputError(f"evaluation is {evaluation!r}, expected a share between 0 and 1, rows, a file, or None")
     if len(table) < _LEAST_TO_SPLIT:
-        logger.warning("%s has %d rows: too few to hold some out; nothing is evaluated", table.name, len(table))
+        rows = counted(len(table), "row")
+        logger.warning("%s has %s: too few to hold some out; nothing is evaluated", table.name, rows)
         return table, None
     together = [role for role in goal.together if role in table.columns]
     try:
@@ -114,7 +116,8 @@ def _fitting(model: PreTrainedModel, goal: Goal) -> TorchModel:
     width = len(wanted["id2label"]) if "id2label" in wanted else wanted.get("num_labels", model.num_labels)
     if width != model.num_labels:
         raise InputError(
-            f"the data have {width} labels and the model's head {model.num_labels}: load it with num_labels={width}"
+            f"the data have {counted(width, 'label')} and the model's head {model.num_labels}: "
+            f"load it with num_labels={width}"
         )
     for name, value in wanted.items():
         setattr(model.config, name, value)

@@ -8,6 +8,8 @@ from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
 from enfold.errors import InputError
+from enfold.training.data.problems import counted
+from enfold.training.templates.formats import Language
 
 __all__ = ["Role", "RunSummary", "Stopped", "is_number", "labelled", "timeline"]
 
@@ -34,7 +36,8 @@ class RunSummary:
             ``sha256``, ``columns`` (names, or the field's name for each) and ``labels`` (label to count).
         licence: of the model, as ``"apache-2.0"``; None: nobody said.
         languages: codes of the texts' languages, as ``("en", "zh")``; empty: nobody said.
-        max_tokens: tokens of a text that the model was trained to read.
+        example_language: of the texts that the card shows; None: the first of ``languages``, or the card's own.
+        max_tokens: tokens of the longest text that the model was trained on.
         notes: what a reader has to know, as that some texts were cut.
         seconds: how long training took.
         samples_per_second: examples, over the whole training.
@@ -46,6 +49,7 @@ class RunSummary:
         history: rows of metrics.jsonl: ``{"step": 10, "loss": 0.7, "learning_rate": 2e-5, …}``, and of evaluations
             ``{"step": 10, "evaluation": {"loss": 0.6, "accuracy": 0.8}}``.
         evaluation: metrics of the weights that were kept; empty: there was no evaluation.
+        positive: the label that ``precision``, ``recall`` and ``f1`` are of; None: they are of all.
         by_label: a row for each label, with its name under ``label`` and metrics.
         confusion: (C, C) counts: rows are the true labels, columns the predicted ones.
         worst: evaluated examples with the largest loss: ``text``, ``label``, ``predicted``, ``loss`` or ``score``,
@@ -66,6 +70,7 @@ class RunSummary:
     data: Sequence[Mapping[str, Any]] = ()
     licence: str | None = None
     languages: tuple[str, ...] = ()
+    example_language: Language | None = None
     max_tokens: int | None = None
     notes: tuple[str, ...] = ()
     seconds: float | None = None
@@ -77,6 +82,7 @@ class RunSummary:
     stopped: Stopped = "finished"
     history: Sequence[Mapping[str, Any]] = ()
     evaluation: Mapping[str, float] = field(default_factory=dict)
+    positive: str | None = None
     by_label: Sequence[Mapping[str, Any]] = ()
     confusion: Any = None
     worst: Sequence[Mapping[str, Any]] = ()
@@ -148,9 +154,10 @@ class RunSummary:
         count = len(self.labels)
         rows = [len(row) for row in self.confusion]
         if len(rows) != count or any(length != count for length in rows):
+            widths = ", ".join(map(str, sorted(set(rows)))) or "no"
             yield (
-                f"confusion has {len(rows)} rows of {', '.join(map(str, sorted(set(rows)))) or 'no'} counts, "
-                f"expected {count} × {count} for {count} labels"
+                f"confusion has {counted(len(rows), 'row')} of {widths} counts, "
+                f"expected {count} × {count} for {counted(count, 'label')}"
             )
 
 

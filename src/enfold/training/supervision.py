@@ -154,7 +154,10 @@ class Supervisor(Watch):
         """A line of the log: printed, as the field does, and written for TensorBoard."""
         if self.trainer.state.is_world_process_zero:
             told = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in logs.items()}
-            (print if self._bar is None else self._bar.console.print)(told)
+            if self._bar is None:
+                print(told)
+            else:
+                self._bar.console.print(str(told), highlight=False, markup=False, soft_wrap=True)
         if self._board is None:
             return
         for name, value in logs.items():

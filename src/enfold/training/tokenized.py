@@ -22,6 +22,7 @@ from enfold.arch import Architecture
 from enfold.engines.torch.model import TorchModel
 from enfold.errors import InputError
 from enfold.heads import HeadKind
+from enfold.training.data.problems import counted
 from enfold.training.examples import Examples, Ragged
 from enfold.training.goals.base import IGNORED
 
@@ -193,7 +194,7 @@ def _read(
     if problem := _limits(row, model.arch.encoder or model.arch):
         return problem
     if count and len(row.ids) != count:
-        return f"{len(row.ids)} choices, and the first has {count}"
+        return f"{counted(len(row.ids), 'choice')}, and the first has {count}"
     target = _target(feature, row, model, form) if from_ids is None else from_ids(row.ids[0])
     return target if isinstance(target, str) else (row, target)
 

@@ -19,6 +19,7 @@ from enfold.errors import InputError
 from enfold.model import PreTrainedModel
 from enfold.training import collators
 from enfold.training.checkpoints import Checkpoints
+from enfold.training.data.problems import counted
 from enfold.training.examples import Examples, Ragged
 from enfold.training.execution import Execution, compiled
 from enfold.training.given import Called, CalledLoss, Masked, goal_of
@@ -276,7 +277,8 @@ class TrainerRun:
         steps = checkpoints.steps()
         if steps:
             aside = checkpoints.folder.with_name("earlier-checkpoints")
-            logger.warning("%d checkpoints of an earlier run are moved to %s", len(steps), aside)
+            found = counted(len(steps), "checkpoint of an earlier run is", "checkpoints of an earlier run are")
+            logger.warning("%s moved to %s", found, aside)
             shutil.rmtree(aside, ignore_errors=True)
             checkpoints.folder.replace(aside)
 

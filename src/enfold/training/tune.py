@@ -19,6 +19,7 @@ from enfold.errors import CorruptFileError, InputError, NumericalError
 from enfold.tokenization import Tokenizer
 from enfold.training.criterion import Criterion
 from enfold.training.data.files import Columns
+from enfold.training.data.problems import counted
 from enfold.training.goals import Goal
 from enfold.training.job import Adapter, check_adapter, check_folder, fingerprint_of, usual_rate
 from enfold.training.material import Material, gather
@@ -248,7 +249,7 @@ def _found(search: Search, trials: list[Trial], folder: Path | None) -> Tuned:
     best = best_of(trials, search.criterion.sign)
     if best is None:
         raise NumericalError(
-            f"none of {len(trials)} trials came to a metric; the last one said: {trials[-1].error}. "
+            f"none of {counted(len(trials), 'trial')} came to a metric; the last one said: {trials[-1].error}. "
             "Search lower learning rates, or look at the data"
         )
     own, of_adapter = apart(best.values)

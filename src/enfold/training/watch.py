@@ -6,9 +6,8 @@ import json
 import logging
 import math
 import sys
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,6 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["Watch"]
 
 logger = logging.getLogger("enfold")
+
+_WIDE = 100
+"""Columns of a terminal that has room for the learning rate beside the bar."""
 
 
 class Watch:
@@ -51,25 +53,31 @@ class Watch:
         self._shows = show is True or (show == "auto" and sys.stderr.isatty())
         self._board = None if tensorboard is None else _board(tensorboard)
         self._bar: Any = None
+        self._log_is_seen = False
         self._total = 0
-        self._since = time.perf_counter()
+        self._tokens, self._seconds = 0, 0.0
+        """Of the run up to the last line of metrics."""
 
     @contextmanager
     def shown(self, total: int) -> Iterator[None]:
         """Shows a bar of so many steps meanwhile, where one is wanted."""
-        self._total, self._since = total, time.perf_counter()
-        if self._shows:
-            self._bar = make_bar("{task.fields[shown]}")
-            self._bar.start()
-            self._bar.add_task(self.title, total=total, shown="")
-        try:
-            yield
-        finally:
-            if self._bar is not None:
-                self._bar.stop()
+        self._total = total
+        with ExitStack() as stack:
+            if self._shows:
+                self._bar = make_bar("{task.fields[shown]}")
+                self._log_is_seen = stack.enter_context(_log_above(self._bar))
+                self._bar.add_task(self.title, total=total, shown="")
+            try:
+                yield
+            finally:
                 self._bar = None
-            if self._board is not None:
-                self._board.close()
+                if self._board is not None:
+                    self._board.close()
+
+    def begin(self, lines: Iterable[str]) -> None:
+        """What is about to be done."""
+        for line in lines:
+            self._say(line)
 
     def step(self, step: int) -> None:
         """A step is done."""
@@ -84,29 +92,29 @@ class Watch:
 
     def line(self, state: State, values: Mapping[str, float]) -> None:
         """Metrics of the steps since the last line."""
-        now = time.perf_counter()
-        rate = state.tokens / max(1e-9, now - self._since)
-        self._since = now
+        rate = (state.all_tokens - self._tokens) / max(1e-9, state.seconds - self._seconds)
+        self._tokens, self._seconds = state.all_tokens, state.seconds
         self._write(state, {**values, "tokens_per_second": round(rate, 1)})
         if self._bar is not None:
-            shown = f"loss {values['loss']:.4f}  rate {values['learning_rate']:.2e}  {rate:,.0f} tokens/s"
-            self._bar.update(0, shown=shown)
+            schedule = f"rate {values['learning_rate']:.2e}  " if self._bar.console.width >= _WIDE else ""
+            self._bar.update(0, shown=f"loss {values['loss']:.4f}  {schedule}{rate:,.0f} tokens/s")
 
     def evaluation(self, state: State, found: Evaluation, first: str, epoch: float) -> None:
         """An evaluation after so many epochs; its metric ``first`` is shown beside the loss."""
         self.latest = found
         self._write(state, {"epoch": epoch, "evaluation": dict(found.metrics)})
-        self._say(state, "  ".join(f"{name} {found.metrics[name]:.4f}" for name in dict.fromkeys(("loss", first))))
-        self._since = time.perf_counter()
+        said = "  ".join(f"{name} {found.metrics[name]:.4f}" for name in dict.fromkeys(("loss", first)))
+        self._say(f"step {state.step} of {self._total}: evaluation: {said}")
 
-    def _say(self, state: State, said: str) -> None:
-        """Shows what an evaluation found."""
-        logger.info("step %d of %d: evaluation: %s", state.step, self._total, said)
-        if self._bar is not None:
-            self._bar.console.print(f"step {state.step}: {said}", highlight=False)
+    def _say(self, line: str) -> None:
+        """A line in the log, or above the bar where the log is not seen."""
+        logger.info("%s", line)
+        if self._bar is not None and not self._log_is_seen:
+            self._bar.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def rewind(self, state: State) -> None:
         """Forgets lines that were written after the checkpoint that a run goes on from."""
+        self._tokens, self._seconds = state.all_tokens, state.seconds
         lines = self.file.read_text(encoding="utf-8").splitlines() if self.file and self.file.is_file() else []
         self.history = [json.loads(line) for line in lines[: state.lines]]
         if self.file is not None and len(lines) > state.lines:
@@ -125,6 +133,29 @@ class Watch:
                 if isinstance(value, int | float):
                     kind = "evaluation" if name in values.get("evaluation", {}) else "training"
                     self._board.add_scalar(f"{kind}/{name}", value, state.step)
+
+
+@contextmanager
+def _log_above(bar: Any) -> Iterator[bool]:
+    """Shows a bar meanwhile, and the log's lines above it where they go to the same terminal; whether they do."""
+    terminal = sys.stderr
+    handlers = [each for each in _handlers() if isinstance(each, logging.StreamHandler) and each.stream is terminal]
+    with bar:
+        for each in handlers:
+            each.setStream(sys.stderr)  # rich has put its own there
+        try:
+            yield logger.isEnabledFor(logging.INFO) and any(each.level <= logging.INFO for each in handlers)
+        finally:
+            for each in handlers:
+                each.setStream(terminal)
+
+
+def _handlers() -> Iterator[logging.Handler]:
+    """All that write what this package logs."""
+    at: logging.Logger | None = logger
+    while at is not None:
+        yield from at.handlers
+        at = at.parent if at.propagate else None
 
 
 def _plain(value: Any) -> Any:

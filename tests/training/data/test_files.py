@@ -274,7 +274,7 @@ def test_rows_in_memory() -> None:
 def test_rows_in_memory_that_are_none(data: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         read_table(data)
-    with pytest.raises(InputError, match="row 2: 1 values, expected 2"):
+    with pytest.raises(InputError, match="row 2: 1 value, expected 2"):
         read_table([("x", 1), ("y",)], columns=("text", "label"))
     with pytest.raises(InputError, match="format='csv' is for files"):
         read_table([{"a": 1}], format="csv")

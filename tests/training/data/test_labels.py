@@ -109,7 +109,7 @@ def test_lists_of_labels(values: list[Any], separator: str | None, expected: lis
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ([["a"], "b", ["c"]], r"2 lists and 1 texts in 'label'; the odd ones:\n  row 2: 'b'\nWrite all"),
+        ([["a"], "b", ["c"]], r"2 lists and 1 text in 'label'; the odd ones:\n  row 2: 'b'\nWrite all"),
         (
             [["a"], None, ["b", None], [["c"]], {"d": 1}],
             r"4 of 5 values .*\n  row 2: None\n  row 3: .*\n  row 4: .*\n  row 5",
@@ -147,7 +147,7 @@ def test_labels_that_were_not_trained_are_listed() -> None:
     check_known(names, ["a", "b", "x", "y"], data)
     with pytest.raises(InputError, match="2 labels of the data are not among the 2 that are trained") as caught:
         check_known(names, ["b", "a"], data)
-    assert "\n  'x', 4 times: row 2; row 5; row 6; …\n  'y', 1 times: row 4\nTrained are 'a', 'b'." in str(caught.value)
+    assert "\n  'x', 4 times: row 2; row 5; row 6; …\n  'y', 1 time: row 4\nTrained are 'a', 'b'." in str(caught.value)
     with pytest.raises(InputError, match="'z', 2 times: row 6; row 1"):
         check_known(["a", "z", "z"], ["a"], data, [0, 5, 0])
     with pytest.raises(InputError, match="and 90 more"):

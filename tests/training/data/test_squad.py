@@ -60,7 +60,7 @@ def test_a_broken_question_is_named_with_its_paragraph(wrong: dict[str, Any], me
     path = write("a.json", document(question(), question(**wrong)))
     name = wrong.get("id", "q1")
     with pytest.raises(
-        InputError, match=rf"(?s)1 problems in 2 .*paragraph 1 \('Lions'\), question {name}: .*{message}"
+        InputError, match=rf"(?s)1 problem in 2 .*paragraph 1 \('Lions'\), question {name}: .*{message}"
     ):
         read_table(path)
 
@@ -71,7 +71,7 @@ def test_all_problems_are_listed(write: Write) -> None:
         {"title": "B"},
         7,
     ]
-    with pytest.raises(InputError, match=r"has 5 problems in 1 questions") as caught:
+    with pytest.raises(InputError, match=r"has 5 problems in 1 question:") as caught:
         read_table(write("a.json", json.dumps({"data": articles})))
     for line in ("paragraph 1 ('A'), question 1: expected an object, got 'no'", "paragraph 2 ('A'): expected a text"):
         assert line in str(caught.value)

@@ -192,7 +192,7 @@ def test_answers_may_be_written_in_any_known_way() -> None:
         ({"question": None}, r"row 1: 'question' is None, expected a text"),
         (
             {"question": "who " * 90, "context": "London " * 40},
-            r"(?s)1 questions of the data leave no room.*row 1: 93 ",
+            r"(?s)1 question of the data without room.*row 1: 93 ",
         ),
     ],
 )

@@ -125,9 +125,9 @@ def test_rows_that_are_none_are_named(rows: list[dict[str, Any]], message: str) 
 
 def test_labels_and_numbers_that_were_not_learnt_are_named() -> None:
     reading = reading_of(tiny_folder("uncased", "sequence-classification"))
-    with pytest.raises(InputError, match=r"(?s)1 labels of .* not among the 2.*'spma', 1 times: row 2"):
+    with pytest.raises(InputError, match=r"(?s)1 label of .* is not among the 2.*'spma', 1 time: row 2"):
         Classification(("ham", "spam")).encode(table_of(rows_of(2, ["ham", "spma"]), Classification), reading)
-    with pytest.raises(InputError, match=r"(?s)not among the 1.*'b', 1 times: row 1"):
+    with pytest.raises(InputError, match=r"(?s)not among the 1.*'b', 1 time: row 1"):
         MultiLabel(("a",)).encode(table_of([{"text": "x", "label": ["a", "b"]}], MultiLabel), reading)
     with pytest.raises(InputError, match=r"(?s)1 of 2 values of 'label' are no finite numbers.*row 2: 'four'"):
         Regression.of(table_of(rows_of(2, [1.5, "four"]), Regression), Settings(), None)

@@ -200,7 +200,7 @@ def _msra(path: Any) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("tokens", "tags", "message"),
     [
-        (["a", "b"], ["O"], r"row 1: 2 words and 1 labels"),
+        (["a", "b"], ["O"], r"row 1: 2 words and 1 label\b"),
         ([], [], r"row 1: 'tokens' is \[\], expected a list of words"),
         (["a"], [None], r"row 1: 'tags' is \[None\], expected a list of labels"),
         (["a", 1.5], ["O", "O"], r"'tokens' is \['a', 1.5\]"),

@@ -177,7 +177,7 @@ def test_probabilities_that_are_not_numbers_are_refused() -> None:
     ("labels", "message"),
     [
         ("ab", "expected a list of names"),
-        (["a"], "got 1 labels"),
+        (["a"], "got 1 label,"),
         (["a", "b", "a"], "'a' occur more"),
         ({0: "a"}, "names"),
     ],

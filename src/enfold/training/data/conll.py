@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from enfold.errors import InputError
-from enfold.training.data.problems import Problems, beginning
+from enfold.training.data.problems import Problems, beginning, counted
 from enfold.training.data.source import Source
 from enfold.training.data.table import Places, Table
 
@@ -53,8 +53,7 @@ def read_conll(source: Source, names: Sequence[str] | None) -> Table:
         right = []
         for number, fields, text in sentence:
             if len(fields) != width:
-                count = f"{len(fields)} column{'s' * (len(fields) != 1)}"
-                problems.add(f"line {number}: {count}, expected {width}: {beginning(text)}")
+                problems.add(f"line {number}: {counted(len(fields), 'column')}, expected {width}: {beginning(text)}")
             elif blank := [position + 1 for position in chosen if not fields[position]]:
                 problems.add(f"line {number}: nothing in column {blank[0]}: {beginning(text)}")
             else:
@@ -63,7 +62,7 @@ def read_conll(source: Source, names: Sequence[str] | None) -> Table:
             records.append(tuple([fields[position] for fields in right] for position in chosen))
             starts.append(sentence[0][0])
     problems.check(
-        f"{problems.count} lines of {source.name} are broken",
+        f"{counted(problems.count, 'line')} of {source.name} {'is' if problems.count == 1 else 'are'} broken",
         "Expected a token and its tag, separated by a tab or spaces, with a blank line after each sentence",
     )
     if not records:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from enfold.errors import InputError
-from enfold.training.data.problems import Problems, beginning, listed
+from enfold.training.data.problems import Problems, beginning, counted, listed
 from enfold.training.data.table import Table
 
 __all__ = [
@@ -134,8 +134,9 @@ def label_lists(table: Table, column: str, *, separator: str | None = None) -> l
         rarer = str if len(texts) < len(lists) else list | tuple | set | frozenset
         odd = [index for index, value in enumerate(values) if isinstance(value, rarer)]
         shown = listed([f"{table.place(index)}: {beginning(values[index])}" for index in odd[:10]], len(odd))
+        both = f"{counted(len(lists), 'list')} and {counted(len(texts), 'text')}"
         raise InputError(
-            f"{table.name} has {len(lists)} lists and {len(texts)} texts in {column!r}; the odd ones:\n  {shown}\n"
+            f"{table.name} has {both} in {column!r}; the odd ones:\n  {shown}\n"
             "Write all of them as lists, or all as texts"
         )
     separator = separator or ("|" if any("|" in text for text in texts) else ",")
@@ -186,11 +187,12 @@ def check_known(labels: Sequence[str], known: Iterable[str], table: Table, rows:
     for label in order[:10]:
         places = list(dict.fromkeys(unknown[label]))
         first = "; ".join(table.place(row) for row in places[:_SHOWN_PLACES])
-        shown.append(f"{beginning(label)}, {len(unknown[label])} times: {first}{'; …' * (len(places) > _SHOWN_PLACES)}")
-    taught = label_order(allowed)
+        more = "; …" * (len(places) > _SHOWN_PLACES)
+        shown.append(f"{beginning(label)}, {counted(len(unknown[label]), 'time')}: {first}{more}")
+    taught, verb = label_order(allowed), "is" if len(unknown) == 1 else "are"
     names = ", ".join(beginning(label, 40) for label in taught[:20]) + (" …" if len(taught) > 20 else "")
     raise InputError(
-        f"{len(unknown)} labels of {table.name} are not among the {len(taught)} that are trained:\n  "
+        f"{counted(len(unknown), 'label')} of {table.name} {verb} not among the {len(taught)} that are trained:\n  "
         f"{listed(shown, len(order))}\nTrained are {names}. Mend the spelling, leave those rows out, or train with them"
     )
 

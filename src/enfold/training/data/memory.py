@@ -9,7 +9,7 @@ import numpy as np
 
 from enfold.errors import InputError
 from enfold.training.data.json_rows import Gathered
-from enfold.training.data.problems import Problems, beginning
+from enfold.training.data.problems import Problems, beginning, counted
 from enfold.training.data.table import Places, Table
 
 __all__ = ["read_memory"]
@@ -91,9 +91,8 @@ def _rows(data: Iterable[Any], names: Sequence[str] | None, decoders: Mapping[st
         elif names is None:
             problems.add(f"row {total}: {type(row).__name__} without names; pass columns=('text', 'label'), say")
         elif len(row) != len(names):
-            problems.add(
-                f"row {total}: {len(row)} values, expected {len(names)} ({', '.join(names)}): {beginning(row)}"
-            )
+            wanted = f"expected {len(names)} ({', '.join(names)})"
+            problems.add(f"row {total}: {counted(len(row), 'value')}, {wanted}: {beginning(row)}")
         else:
             gathered.add(dict(zip(names, row, strict=True)))
     problems.check(f"{problems.count} of {total} rows can't be used", _ADVICE)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from enfold.errors import InputError
 
-__all__ = ["Problems", "beginning", "listed"]
+__all__ = ["Problems", "beginning", "counted", "listed"]
 
 _SHOWN = 10
 
@@ -42,6 +42,15 @@ def listed(first: list[str], count: int, between: str = "\n  ") -> str:
     """The first ten problems of ``count``, and how many more there are."""
     more = [f"and {count - _SHOWN} more"] if count > _SHOWN else []
     return between.join(first[:_SHOWN] + more)
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """A number with what it counts; without ``many`` that ends in -s.
+
+    >>> counted(1, "row"), counted(2, "row"), counted(0, "row is", "rows are")
+    ('1 row', '2 rows', '0 rows are')
+    """
+    return f"{count} {one if count == 1 else many or one + 's'}"
 
 
 def beginning(value: object, length: int = 60) -> str:

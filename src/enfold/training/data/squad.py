@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from enfold.errors import InputError
-from enfold.training.data.problems import Problems, beginning
+from enfold.training.data.problems import Problems, beginning, counted
 from enfold.training.data.source import Source
 from enfold.training.data.table import Places, Table
 
@@ -47,7 +47,7 @@ def read_squad(source: Source, value: Any) -> Table:
                 name = question.get("id", number) if isinstance(question, dict) else number
                 problems.add(f"{place}, question {name}: {error}")
     problems.check(
-        f"{source.name} has {problems.count} problems in {total} questions",
+        f"{source.name} has {counted(problems.count, 'problem')} in {counted(total, 'question')}",
         "answer_start counts characters of the context from 0; a question without answers has is_impossible: true",
     )
     if not records:

@@ -12,11 +12,11 @@ from enfold.training.goals.choices import MultipleChoice
 from enfold.training.goals.classification import Classification, MultiLabel, Regression
 from enfold.training.goals.embeddings import Embeddings
 from enfold.training.goals.language import CausalLM, MaskedLM
-from enfold.training.goals.texts import Reading
+from enfold.training.goals.texts import Cut, Reading
 from enfold.training.goals.tokens import TokenClassification
 from enfold.training.goals.writing import Seq2Seq, SpanCorruption
 
-__all__ = ["ALIASES", "GOALS", "Goal", "Judged", "Meter", "Reading", "find_goal"]
+__all__ = ["ALIASES", "GOALS", "Cut", "Goal", "Judged", "Meter", "Reading", "find_goal"]
 
 GOALS: Mapping[str, type[Goal]] = {
     "text-classification": Classification,

@@ -13,7 +13,7 @@ from enfold.errors import InputError
 from enfold.heads import HeadKind
 from enfold.training import metrics
 from enfold.training.data import Table
-from enfold.training.data.problems import beginning
+from enfold.training.data.problems import beginning, counted
 from enfold.training.data.table import Row
 from enfold.training.examples import Batch, Examples, Ragged
 from enfold.training.goals.base import Goal, Measured, Meter
@@ -73,7 +73,7 @@ class MultipleChoice(Goal):
         def problem(index: int, row: Row) -> str | None:
             choices, label = row["choices"], row["label"]
             if not isinstance(choices, list | tuple) or len(choices) != self.count:
-                size = f"{len(choices)} choices" if isinstance(choices, list | tuple) else "no list of choices"
+                size = counted(len(choices), "choice") if isinstance(choices, list | tuple) else "no list of choices"
                 return f"{size}, expected {self.count} as in the first row"
             if not all(isinstance(choice, str) and choice.strip() for choice in choices):
                 return f"choices are {beginning(choices)}, expected texts"

@@ -88,7 +88,7 @@ class Classification(_TextGoal):
 class MultiLabel(_TextGoal):
     """Any number of labels for a text."""
 
-    name = "text-classification"
+    name = "multi-label-classification"
     metric = "f1_micro"
     dtype = np.float32
 
@@ -132,7 +132,7 @@ class MultiLabel(_TextGoal):
 class Regression(_TextGoal):
     """A number for a text or a pair."""
 
-    name = "text-classification"
+    name = "regression"
     metric = "pearson"
     dtype = np.float32
 

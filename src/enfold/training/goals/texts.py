@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -14,12 +14,22 @@ from enfold.arch import Architecture
 from enfold.errors import InputError, TextTooLongError
 from enfold.tokenization import Encoded, Tokenizer
 from enfold.training.data import Table
-from enfold.training.data.problems import Problems, beginning
+from enfold.training.data.problems import Problems, beginning, counted
 from enfold.training.data.table import Row
 from enfold.training.examples import Examples, Ragged
 from enfold.training.settings import Long
 
-__all__ = ["CJK", "Reading", "check_rows", "checked_text", "encoded_ids", "examples_of", "one_window", "ragged_types"]
+__all__ = [
+    "CJK",
+    "Cut",
+    "Reading",
+    "check_rows",
+    "checked_text",
+    "encoded_ids",
+    "examples_of",
+    "one_window",
+    "ragged_types",
+]
 
 logger = logging.getLogger("enfold")
 
@@ -31,13 +41,28 @@ CJK = re.compile(
 
 
 @dataclass(frozen=True)
+class Cut:
+    """Texts over the limit: of ``total`` in a table ``count`` were cut, and ``tokens`` of them are not learnt from."""
+
+    table: str
+    count: int
+    total: int
+    limit: int
+    tokens: int
+
+
+@dataclass(frozen=True)
 class Reading:
-    """How texts are read: the tokenizer, the model's architecture, and what becomes of long texts."""
+    """How texts are read: the tokenizer, the model's architecture, and what becomes of long texts.
+
+    What was cut is remembered in ``cuts``, for a report.
+    """
 
     tokenizer: Tokenizer
     arch: Architecture
     max_length: int
     long: Long
+    cuts: list[Cut] = field(default_factory=list, compare=False)
 
     @property
     def source_arch(self) -> Architecture:
@@ -94,6 +119,7 @@ def encoded_ids(
         lost = sum(len(encoded[index]) - limit for index in over)
         message = "%s: %d of %d texts were cut at %d tokens; %d tokens are not read"
         logger.warning(message, table.name, len(over), len(encoded), limit, lost)
+        reading.cuts.append(Cut(table.name, len(over), len(encoded), limit, lost))
     return windows
 
 
@@ -103,7 +129,7 @@ def _check_room(around: Mapping[int, int], limit: int, table: Table) -> None:
         if count + 2 > limit:
             problems.add(f"{table.place(index)}: {count} tokens")
     problems.check(
-        f"{problems.count} questions of {table.name} leave no room for their contexts in {limit} tokens",
+        f"{counted(problems.count, 'question')} of {table.name} without room for a context in {limit} tokens",
         "Shorten them, or raise max_length",
     )
 

@@ -16,7 +16,7 @@ from enfold.heads import HeadKind
 from enfold.tokenization import Encoded
 from enfold.training import metrics
 from enfold.training.data import Table, check_known
-from enfold.training.data.problems import beginning
+from enfold.training.data.problems import beginning, counted
 from enfold.training.data.table import Row
 from enfold.training.examples import Batch, Examples, Ragged, packed_batch
 from enfold.training.goals.base import IGNORED, Goal, Meter
@@ -190,7 +190,7 @@ def _sentences(table: Table) -> list[tuple[list[str], list[str]]]:
         if tags is None or not all(tag.strip() for tag in tags):
             return f"'tags' is {beginning(row['tags'])}, expected a list of labels"
         if len(words) != len(tags):
-            return f"{len(words)} words and {len(tags)} labels"
+            return f"{counted(len(words), 'word')} and {counted(len(tags), 'label')}"
         found.append((words, tags))
         return None
 

@@ -20,7 +20,7 @@ from enfold.training.data import Table
 from enfold.training.examples import Batch, Examples, Ragged, as_tensors
 from enfold.training.goals.base import TEXT, Goal, Meter
 from enfold.training.goals.language import LanguageMeter, blocks
-from enfold.training.goals.texts import Reading, checked_text, one_window
+from enfold.training.goals.texts import Cut, Reading, checked_text, one_window
 from enfold.training.settings import Long, Settings
 
 __all__ = ["Seq2Seq", "SpanCorruption"]
@@ -142,6 +142,7 @@ def _cut(written: Sequence[list[int]], reading: Reading, table: Table) -> list[l
     lost = sum(len(written[index]) - limit for index in over)
     message = "%s: %d of %d targets were cut at %d tokens; %d tokens are not learnt"
     logger.warning(message, table.name, len(over), len(written), limit, lost)
+    reading.cuts.append(Cut(table.name, len(over), len(written), limit, lost))
     targets = [table.column("target")[index] for index in over]
     shorter = reading.tokenizer(text_target=targets, truncation=True, max_length=limit)["input_ids"]
     cut = dict(zip(over, shorter, strict=True))

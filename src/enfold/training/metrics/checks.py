@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from enfold.errors import EnfoldError, InputError, NumericalError
+from enfold.training.data.problems import counted
 
 __all__ = [
     "Floats",
@@ -144,7 +145,7 @@ def check_labels(labels: Sequence[str], at_least: int) -> tuple[str, ...]:
     twice = sorted({label for label in labels if labels.count(label) > 1})
     if len(labels) < at_least or twice:
         raise InputError(
-            f"got {len(labels)} labels, expected {at_least} or more, each of them once"
+            f"got {counted(len(labels), 'label')}, expected {at_least} or more, each of them once"
             + (f"; {', '.join(map(repr, twice))} occur more often" if twice else "")
         )
     return tuple(labels)

@@ -63,6 +63,11 @@ class Classification(Metric):
         result: NDArray[np.int64] = self._sums["confusion"].copy()
         return result
 
+    @property
+    def positive(self) -> str | None:
+        """The label that ``precision``, ``recall`` and ``f1`` are of; None: they are means."""
+        return self.labels[1] if len(self.labels) == 2 else None
+
     def update(self, probabilities: Any, truth: Any) -> None:
         """Counts a batch.
 

@@ -25,7 +25,10 @@ TemplateName = Literal["report.html", "search.html", "card.md"]
 
 _FOLDER = Path(__file__).parent
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>|~&$#])")
-_BLOCK = re.compile(r"^([-+=]|\d+(?=[.)]))")
+_BLOCK = re.compile(r"^([-+=](?!\d)|\d+(?=[.)](?:\s|$)))")
+_CHINESE = r"[\u2014\u2018-\u201d\u2026\u3001-\u303f\u3400-\u9fff\uff01-\uff0f\uff1a-\uff20]"
+_BEFORE_VALUE = re.compile(rf"(?<={_CHINESE}) (?=\{{(\w+)\}})")
+_AFTER_VALUE = re.compile(rf"\{{(\w+)\}} (?={_CHINESE})")
 _MOST_SHOWN = 4000
 
 
@@ -61,12 +64,31 @@ class Words:
 
     def say(self, key: str, **values: object) -> str:
         """The words with values in their places."""
-        return self[key].format(**values)
+        return _tight(self[key], values).format(**values)
+
+    @property
+    def gap(self) -> str:
+        """What stands between two sentences."""
+        return "" if self.language == "zh" else " "
 
     def name(self, key: str) -> str:
         """What a metric or column is called; its own name where the table has no other."""
         both = _table().get(f"column.{key}")
         return both[self._column] if both else one_line(key, 60)
+
+
+def _tight(text: str, values: Mapping[str, object]) -> str:
+    """Words whose places are not set apart where Chinese meets Chinese.
+
+    >>> _tight("按 {name} 比较", {"name": "F1"}), _tight("按 {name} 比较", {"name": "准确率"})
+    ('按 {name} 比较', '按{name}比较')
+    """
+
+    def is_chinese(name: str, at: int) -> bool:
+        return bool(re.fullmatch(_CHINESE, str(values[name])[at:][:1]))
+
+    text = _BEFORE_VALUE.sub(lambda found: "" if is_chinese(found[1], 0) else " ", text)
+    return _AFTER_VALUE.sub(lambda found: f"{{{found[1]}}}" + ("" if is_chinese(found[1], -1) else " "), text)
 
 
 def render(template: TemplateName, language: Language, values: Mapping[str, Any]) -> str:
@@ -89,11 +111,12 @@ def _template(template: TemplateName, language: Language) -> Template:
     words = Words(language)
 
     def say(key: str, **values: Any) -> Markup:
-        return Markup(words[key]).format(**{name: write(value) for name, value in values.items()})
+        shown = {name: write(value) for name, value in values.items()}
+        return Markup(_tight(words[key], shown)).format(**shown)
 
     style = Markup((_FOLDER / "report.css").read_text(encoding="utf-8"))
     environment.filters.update(code=code, fenced=fenced, yaml=yaml_value)
-    environment.globals.update(say=say, language=language, style=style)
+    environment.globals.update(say=say, gap=Markup(words.gap), language=language, style=style)
     return environment.get_template(template)
 
 
