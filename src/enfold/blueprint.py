@@ -38,7 +38,7 @@ class Blueprint:
     def of(cls, config: Config, kind: HeadKind) -> Blueprint:
         """The blueprint of a configuration with a head."""
         family = family_of(config.model_type)
-        head = ENCODER if kind == "encoder" else family.head(kind)
+        head = family.head(kind) if kind != "encoder" else replace(ENCODER, starts_with=family.head("base").starts_with)
         arch = family.translate(config)
         leaves = layout(arch, head, num_labels=config.num_labels)
         return cls(family, config, kind, head, arch, leaves)

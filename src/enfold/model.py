@@ -154,7 +154,8 @@ class PreTrainedModel(GenerationMixin):
                 Empty: the head's fields.
             tokens: restricts the head's (T, …) fields to these tokens of the batch, (N, …).
             source: what the encoder of an encoder-decoder model reads. Without it, and without a cache that remembers
-                it, the encoder reads ``batch`` and the decoder the same, one to the right.
+                it, the encoder reads ``batch`` and the decoder the same, one to the right; where hidden states alone
+                are wanted they are the encoder's, unless the reference has the decoder read them, too (BART).
             turn: what this pass does with a cache.
             plan: :attr:`plan`, where many passes follow each other.
         """
@@ -190,6 +191,8 @@ class PreTrainedModel(GenerationMixin):
     ) -> dict[str, Any]:
         memory = None
         if plan.encoder and turn is None:
+            if source is None and tuple(fields) == ("last_hidden_state",) and not self.blueprint.family.rereads:
+                return {"last_hidden_state": wiring.encode(plan.encoder, batch)}
             if source is None:
                 source, batch = batch, self._shifted(batch)
             memory = wiring.Memory(wiring.encode(plan.encoder, source), source.spans)

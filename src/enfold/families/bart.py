@@ -94,7 +94,7 @@ DEFAULTS = {
 BART = Family(
     model_type="bart", class_prefix="Bart", prefix="model", defaults=DEFAULTS, translate=translate, names=NAMES,
     heads=HEADS, tokenizer="bart", copies=(("embeddings.words", "@shared"),),
-    known=("encoder.version", "decoder.version"),
+    known=("encoder.version", "decoder.version"), rereads=True,
     aliases={"hidden_size": "d_model", "num_attention_heads": "encoder_attention_heads",
              "num_hidden_layers": "encoder_layers"},
 )  # fmt: skip

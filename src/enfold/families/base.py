@@ -73,6 +73,8 @@ class Family:
         known: beginnings of tensor names that its public checkpoints hold and no model here uses.
         copies: leaves whose weight files hold a second time, and the other name.
         renamed: older beginnings of tensor names, and the ones that they have now.
+        rereads: hidden states of a text alone are the decoder's, which reads the text once more (BART); where this is
+            False those of an encoder-decoder model are its encoder's, as what asks for them means (T5).
         class_names: heads whose class is not named as :data:`enfold.heads.CLASS_SUFFIXES` says.
     """
 
@@ -88,6 +90,7 @@ class Family:
     known: tuple[str, ...] = ()
     copies: tuple[tuple[str, str], ...] = ()
     renamed: tuple[tuple[str, str], ...] = ()
+    rereads: bool = False
     class_names: Mapping[HeadKind, str] = field(default_factory=dict)
 
     def config(self, values: Mapping[str, Any]) -> Config:

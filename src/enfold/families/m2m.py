@@ -21,6 +21,7 @@ def translate(config: Config) -> Architecture:
 WRITTEN = Branch(outputs="vocabulary", bias="none", names={"output": "lm_head"})
 _BASE = replace(
     bart.BART,
+    rereads=False,
     translate=translate,
     heads={"base": Head(), "seq2seq-lm": Head((WRITTEN,))},
     known=(*bart.BART.known, "encoder.embed_positions.", "decoder.embed_positions."),

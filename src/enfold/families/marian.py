@@ -51,9 +51,11 @@ _OPUS = {
     "eos_token_id": 0,
     "forced_eos_token_id": 0,
 }
-_BASE = replace(bart.BART, translate=translate, heads=HEADS, copies=(), class_names={"seq2seq-lm": "MarianMTModel"})
+_BASE = replace(
+    bart.BART, translate=translate, heads=HEADS, copies=(), rereads=False, class_names={"seq2seq-lm": "MarianMTModel"}
+)
 MARIAN = sibling(_BASE, "marian", "Marian", tokenizer="marian", **_OPUS)
 
 _SUMMARISER = {"decoder_start_token_id": 0, "pad_token_id": 0, "eos_token_id": 1, "forced_eos_token_id": 1}
-_PEGASUS = replace(bart.BART, translate=pegasus, heads={**HEADS, "seq2seq-lm": Head((bart.WRITTEN,))})
+_PEGASUS = replace(bart.BART, translate=pegasus, heads={**HEADS, "seq2seq-lm": Head((bart.WRITTEN,))}, rereads=False)
 PEGASUS = sibling(_PEGASUS, "pegasus", "Pegasus", tokenizer="pegasus", **_SUMMARISER)
