@@ -451,7 +451,7 @@ def test_one_evaluation_has_whole_steps_below_it() -> None:
     ],
 )  # fmt: skip
 def test_what_is_below_a_chart_finds_room_there(across: Any, places: tuple[float, ...]) -> None:
-    ticks = ticks_of(Chart("trials", (Line("complete", places, places, marked=True, joined=False),), across=across))
+    ticks = ticks_of(Chart("trials", (Line("complete", places, places, marked=True, join="none"),), across=across))
     assert len(ticks) == len(set(ticks)) >= 2
     assert sum(map(len, ticks)) + len(ticks) <= 50, ticks
 

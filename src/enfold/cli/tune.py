@@ -106,7 +106,8 @@ def _print(tuned: Tuned, as_json: bool) -> None:
         print_json({**record, **found, "out": str(tuned.folder)})
         return
     values = {name: _exact(value) for name, value in best.values.items()}
-    print_table([{**record, **values, **shown_metrics(tuned.metrics, tuned.metric)}])
+    which = {"best": f"trial {best.number} of {len(tuned.trials)}"}
+    print_table([{**which, **shown_metrics(tuned.metrics, tuned.metric), **values}])
     click.echo(f"{tuned.folder} is written; {tuned.folder}/search.html shows all trials", err=True)
 
 

@@ -56,7 +56,6 @@ class State:
     Attributes:
         step: steps done.
         loss: summed over targets since the last line of metrics, and the ``weight`` of those.
-        tokens: read since then.
         best: the best evaluation's metric, as more is better, its ``best_loss``, and the ``best_step`` it was at.
         waited: evaluations since then.
         stopped: why the run is over; empty while it isn't.
@@ -68,7 +67,6 @@ class State:
     step: int = 0
     loss: float = 0.0
     weight: float = 0.0
-    tokens: int = 0
     best: float | None = None
     best_loss: float = math.inf
     best_step: int | None = None
@@ -83,7 +81,6 @@ class State:
         self.step += 1
         self.loss += loss
         self.weight += weight
-        self.tokens += int(tokens)
         self.all_tokens += int(tokens)
         self.seconds += seconds
 
@@ -251,7 +248,6 @@ def _after(run: Run, state: State, rate: float, norm: float) -> None:
             state, {"epoch": epoch, "loss": state.loss / state.weight, "learning_rate": rate, "grad_norm": norm}
         )
         state.loss = state.weight = 0.0
-        state.tokens = 0
     judged = run.held_out is not None and (step % every == 0 or last)
     if judged:
         _judge(run, state)

@@ -63,7 +63,7 @@ class Line:
         values: (N,) what.
         raw: (M,) pairs of step and value before smoothing, drawn faintly; empty where nothing was smoothed.
         marked: each point is measured, and shown as one.
-        joined: a line goes from point to point.
+        join: how points are joined: by a line from one to the next, by stairs (each holds until the next), or not.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Line:
     values: tuple[float, ...]
     raw: tuple[tuple[int, float], ...] = ()
     marked: bool = False
-    joined: bool = True
+    join: Literal["line", "stairs", "none"] = "line"
 
 
 @dataclass(frozen=True)
@@ -276,8 +276,9 @@ def _plot(axes: Axes, line: Line, colour: str, marker: str) -> None:
     values = _with_gaps(line.values)
     alone = sum(map(math.isfinite, values)) == 1
     shape = marker if line.marked or alone else "none"
-    style = "-" if line.joined else "none"
-    look: dict[str, Any] = {"linewidth": 1.8, "linestyle": style, "markersize": 5, "markeredgewidth": 0}
+    look: dict[str, Any] = {"linewidth": 1.8, "markersize": 5, "markeredgewidth": 0}
+    look |= {"linestyle": "none"} if line.join == "none" else {}
+    look |= {"drawstyle": "steps-post"} if line.join == "stairs" else {}
     axes.plot(line.steps, values, color=colour, marker=shape, **look)
 
 

@@ -186,7 +186,7 @@ def _history(summary: SearchSummary) -> Chart:
     better = max if summary.criterion.sign > 0 else min
     best = itertools.accumulate((trial.metric or 0.0 for trial in complete), better)
     numbers = tuple(float(trial.number) for trial in complete)
-    return Chart("trials", (*lines, Line("best_so_far", numbers, tuple(best))))
+    return Chart("trials", (*lines, Line("best_so_far", numbers, tuple(best), join="stairs")))
 
 
 def _slice(summary: SearchSummary, dim: Dimension) -> Chart:
@@ -205,7 +205,7 @@ def _points(trials: Iterable[Trial], place: Any) -> tuple[Line, ...]:
         chosen = [trial for trial in trials if trial.state == state and trial.metric is not None]
         last = [trial.metric or 0.0 if state == "complete" else trial.evaluations[-1][1] for trial in chosen]
         if chosen:
-            lines.append(Line(state, tuple(map(float, map(place, chosen))), tuple(last), marked=True, joined=False))
+            lines.append(Line(state, tuple(map(float, map(place, chosen))), tuple(last), marked=True, join="none"))
     return tuple(lines)
 
 

@@ -82,7 +82,6 @@ class Supervisor(Watch):
         seen.global_step, seen.epoch = state.step, values["epoch"]
         seen.num_input_tokens_seen = state.all_tokens
         state.loss = state.weight = 0.0  # a checkpoint that is written here must not hold this step's
-        state.tokens = 0
         seen.total_flos = self.flops_of_token * state.all_tokens
         for name in ("losses", "all_losses"):
             setattr(self, name, getattr(self, name) + values["loss"])
