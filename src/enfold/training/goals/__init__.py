@@ -16,7 +16,27 @@ from enfold.training.goals.texts import Cut, Reading
 from enfold.training.goals.tokens import TokenClassification
 from enfold.training.goals.writing import Seq2Seq, SpanCorruption
 
-__all__ = ["ALIASES", "GOALS", "Cut", "Goal", "Judged", "Meter", "Reading", "find_goal"]
+__all__ = [
+    "ALIASES",
+    "GOALS",
+    "CausalLM",
+    "Classification",
+    "Cut",
+    "Embeddings",
+    "Goal",
+    "Judged",
+    "MaskedLM",
+    "Meter",
+    "MultiLabel",
+    "MultipleChoice",
+    "QuestionAnswering",
+    "Reading",
+    "Regression",
+    "Seq2Seq",
+    "SpanCorruption",
+    "TokenClassification",
+    "find_goal",
+]
 
 GOALS: Mapping[str, type[Goal]] = {
     "text-classification": Classification,
