@@ -74,7 +74,7 @@ def main() -> None:
         out=given.out / "sentiment",
         evaluation=aside,
         max_length=LENGTH,
-        settings=Settings(epochs=3, batch_size=32, learning_rate=3e-4, dropout=0.1),
+        settings=Settings(epochs=3, batch_size=32, learning_rate=1e-4, dropout=0.1),
         language="zh",
         command="python recipes/chinese.py --out FOLDER",
     )
