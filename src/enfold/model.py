@@ -63,11 +63,12 @@ class PreTrainedModel(GenerationMixin):
         self.source = source
         self.stored_dtype = loaded.dtype if loaded else "float32"
         self._saved_untrained = bool(loaded and loaded.untrained)
+        computed = computed_tensors(blueprint.leaves)
         self._mark_fresh(
             name
             for name in tensor_shapes(blueprint.leaves)
             if name.startswith("head.") and (loaded is None or name in loaded.fresh or name in loaded.untrained)
-            if name not in computed_tensors(blueprint.leaves)
+            if name not in computed
         )
 
     def _mark_fresh(self, names: Iterable[str]) -> None:

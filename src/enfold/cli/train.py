@@ -10,6 +10,7 @@ import click
 from enfold.cli import options
 from enfold.cli.output import print_json, print_table
 from enfold.cli.training_options import SHOWN, arguments_of, run_options, setting_options
+from enfold.training.criterion import Criterion
 
 if TYPE_CHECKING:
     from enfold.training.fit import Fitted
@@ -57,7 +58,7 @@ def start_log() -> bool:
 
 def shown_metrics(metrics: Mapping[str, float], first: str) -> dict[str, float]:
     """The metrics that a table shows: the loss, the one that tells the best, and those that are usual."""
-    names = dict.fromkeys(("loss", first.removeprefix("-"), *SHOWN))
+    names = dict.fromkeys(("loss", Criterion.of(first).metric, *SHOWN))
     return {name: round(metrics[name], 4) for name in names if name in metrics}
 
 

@@ -244,10 +244,10 @@ def _new_model(given: str, tokenizer: str | None, data: tuple[str, ...], columns
     else:
         name, _, text = given.partition(":")
         config, sizes = family_of(name).config({}), dict(map(_pair, text.split(",") if text else ()))
-        config.updated(**sizes)  # is refused before a tokenizer is trained
+    wanted = config.updated(**sizes)  # what can't be is refused before a tokenizer is trained
     kind, _, size = tokenizer.partition(":")
     if kind in _ALGORITHMS:
-        words = _new_tokenizer(kind, size, config.updated(**sizes), data, columns)
+        words = _new_tokenizer(kind, size, wanted, data, columns)
     else:
         words = Tokenizer.from_pretrained(tokenizer)
     return config.for_tokenizer(words).updated(**sizes), words
@@ -263,14 +263,15 @@ def _new_tokenizer(kind: str, size: str, config: Config, data: tuple[str, ...], 
         raise click.BadParameter(
             f"{kind}:{size}: expected a number of tokens after the colon", param_hint="--tokenizer"
         )
-    arch = family_of(config.model_type).translate(config)
+    family = family_of(config.model_type)
+    arch = family.translate(config)
     writes_on, of_pairs = arch.causal and arch.encoder is None, arch.encoder is not None
     if writes_on and kind != "bpe":
         raise click.UsageError(
             f"a {kind} tokenizer ends each text, and {config.model_type} goes on with what it is given: --tokenizer bpe"
         )
     styles = {"bpe": "gpt2" if writes_on else "roberta", "unigram": "t5" if of_pairs else "xlm-roberta"}
-    gaps = [f"<extra_id_{index}>" for index in range(100)] if family_of(config.model_type).tokenizer == "t5" else []
+    gaps = [f"<extra_id_{index}>" for index in range(100)] if family.tokenizer == "t5" else []
     table = read_table(list(data), columns=_columns(columns))
     texts = [value for row in table.records for value in row if isinstance(value, str) and value.strip()]
     return train_tokenizer(
