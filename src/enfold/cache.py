@@ -19,7 +19,7 @@ from typing import Any
 
 from enfold.arch import Architecture
 
-__all__ = ["Cache", "Kept", "Reading", "Store", "Turn"]
+__all__ = ["Cache", "Kept", "Reading", "Store", "Tokens", "Turn"]
 
 Array = Any
 Allocate = Callable[[tuple[int, ...]], Array]
@@ -27,6 +27,9 @@ Allocate = Callable[[tuple[int, ...]], Array]
 that is never used should cost nothing."""
 Encode = Callable[[Array], Array]
 """Keys or values (tokens, kv_heads, head_size) as such an array holds them."""
+
+Tokens = tuple[Array, Array]
+"""Keys and values of one layer for tokens in a row, (kv_heads, length, head_size) each, outside of a store."""
 
 _ROOM = 64
 """Tokens that a store grows beyond what it is asked for."""
@@ -88,6 +91,19 @@ class Store:
         """Copies a row's first ``length`` tokens to another row."""
         self.keys[target, :, :length] = self.keys[source, :, :length]
         self.values[target, :, :length] = self.values[source, :, :length]
+
+    def taken(self, row: int, length: int) -> Tokens:
+        """Copies of a row's first ``length`` tokens."""
+        copies = []
+        for array in (self.keys, self.values):
+            copy = self._allocate((array.shape[1], length, self._head_size))
+            copy[:] = array[row, :, :length]
+            copies.append(copy)
+        return copies[0], copies[1]
+
+    def put(self, row: int, tokens: Tokens, length: int) -> None:
+        """Copies the first ``length`` of tokens that :meth:`taken` gave into a row."""
+        self.keys[row, :, :length], self.values[row, :, :length] = (array[:, :length] for array in tokens)
 
     def clear(self, row: int, since: int, until: int) -> None:
         """Zeros for a row's tokens ``since`` to ``until``: a model may have made NaN of them."""
@@ -227,6 +243,18 @@ class Cache:
         for store in self._own:
             store.reserve(len(self.lengths), length)
             store.move(source, target, length)
+
+    def taken_row(self, row: int, length: int) -> list[Tokens]:
+        """Copies of the first ``length`` tokens of a row, for each layer; for :meth:`put_row`."""
+        return [store.taken(row, length) for store in self._own]
+
+    def put_row(self, row: int, layers: Sequence[Tokens], length: int) -> None:
+        """Row ``row`` begins with the first ``length`` of tokens that :meth:`taken_row` gave, and has no others."""
+        self.truncate(row, 0)
+        self.expect(length)
+        for store, tokens in zip(self._own, layers, strict=True):
+            store.put(row, tokens, length)
+        self.lengths[row] = length
 
     def reorder(self, parents: Sequence[int], *, since: int = 0) -> None:
         """Row ``i`` becomes what row ``parents[i]`` was; they have the tokens before ``since`` in common."""

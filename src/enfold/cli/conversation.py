@@ -10,7 +10,8 @@ from enfold.errors import InputError
 from enfold.generation.calls import Call, strategy_of
 from enfold.generation.config import mode
 from enfold.generation.loop import Event, write
-from enfold.generation.session import Answer, Session, common_beginning
+from enfold.generation.prefixes import common_beginning
+from enfold.generation.session import Answer, Session
 
 __all__ = ["Conversation", "Memory"]
 
@@ -45,7 +46,7 @@ class Memory(Session):
         self._held += tokens
         return answer
 
-    def close(self, slot: int) -> int:
+    def close(self, slot: int, tokens: Sequence[int] = ()) -> int:
         """Ends the text, and keeps what was read of it."""
         return slot
 

@@ -14,10 +14,11 @@ from enfold.generation.config import GenerationConfig
 from enfold.generation.context import context_of
 from enfold.generation.logits import apply, shortlist_of
 from enfold.generation.loop import Text, rows_of
+from enfold.generation.prefixes import common_beginning
 from enfold.generation.recipe import Recipe
 from enfold.generation.rows import Scores
 from enfold.generation.sampling import choose
-from enfold.generation.session import Session, common_beginning
+from enfold.generation.session import Session
 from enfold.model import PreTrainedModel
 
 __all__ = ["Assistant", "Draft", "Drafter", "Lookup", "check_assistant", "probabilities"]

@@ -52,9 +52,9 @@ class GuidedSession(Session):
         others = [prompt[-1:] if other is None else other for prompt, other in zip(prompts, given, strict=True)]
         return self._guided(super().open(prompts, sources), self._other.open(others))
 
-    def close(self, slot: int) -> int:
+    def close(self, slot: int, tokens: Sequence[int] = ()) -> int:
         self._other.close(slot)
-        return super().close(slot)
+        return super().close(slot, tokens)
 
     def step(self, tokens: Sequence[int]) -> Answer:
         return self._guided(super().step(tokens), self._other.step(tokens))

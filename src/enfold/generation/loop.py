@@ -13,10 +13,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from enfold.errors import EnfoldError
 from enfold.generation.rows import Rows, Scores
-from enfold.generation.session import Answer, Session
+from enfold.generation.session import Answer, Session, joined
 
-__all__ = ["Event", "Move", "Request", "Result", "Strategy", "Text", "Writing", "rows_of", "write"]
+__all__ = ["Event", "Loop", "Move", "Request", "Result", "Strategy", "Text", "Writing", "rows_of", "write"]
 
 
 @dataclass
@@ -126,11 +127,17 @@ class Strategy(Protocol):
 
 @dataclass
 class Event:
-    """News of a text: tokens that are final, or its results, which are its last event."""
+    """News of a text: tokens that are final, or its results or an error, which are its last event."""
 
     request: Request
     final: list[int]
     results: list[Result] | None = None
+    error: EnfoldError | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is the text's last."""
+        return self.results is not None or self.error is not None
 
 
 def rows_of(writings: Sequence[Writing]) -> Rows:
@@ -146,33 +153,125 @@ def rows_of(writings: Sequence[Writing]) -> Rows:
     return Rows(tokens, prompts, sources, inputs)
 
 
+@dataclass
+class _Seat:
+    """A text in its slot, what decides for it, and the tokens that its rows get next."""
+
+    writing: Any
+    strategy: Strategy
+    tokens: list[int] = field(default_factory=list)
+
+
+class Loop:
+    """Texts that are written together: they join at any time, all take a step, the finished ones leave.
+
+    Texts may have strategies of their own, as long as the session's slots have rows for them.
+
+    Args:
+        session: where they are written.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self._seats: list[_Seat] = []
+        self._joining: list[tuple[Request, Strategy]] = []
+
+    def __len__(self) -> int:
+        return len(self._seats) + len(self._joining)
+
+    def join(self, requests: Iterable[Request], strategy: Strategy) -> None:
+        """Texts that are begun with the next step."""
+        self._joining += [(request, strategy) for request in requests]
+
+    def leave(self, request: Request) -> None:
+        """Ends a text that nobody wants any more; what isn't there is no matter."""
+        self._joining = [each for each in self._joining if each[0] is not request]
+        for slot, seat in enumerate(self._seats):
+            if seat.writing.request is request:
+                self._close(slot)
+                return
+
+    def step(self) -> list[Event]:
+        """Runs the model over one more token of each text and over the prompts of new ones, and decides.
+
+        An :class:`~enfold.errors.EnfoldError` of what decides is the news of its texts, which it ends.
+        """
+        answers = [self.session.step([token for seat in self._seats for token in seat.tokens])] if self._seats else []
+        if self._joining:
+            answers.append(self._open())
+        if not answers:
+            return []
+        moves = self._moves(joined(answers) if len(answers) > 1 else answers[0])
+        events = [
+            Event(seat.writing.request, [], None, move)
+            if isinstance(move, EnfoldError)
+            else Event(seat.writing.request, move.final, move.results)
+            for seat, move in zip(self._seats, moves, strict=True)
+        ]
+        width = self.session.width
+        parents = [[*range(width)] if isinstance(move, EnfoldError) else move.parents for move in moves]
+        self.session.follow([slot * width + parent for slot, own in enumerate(parents) for parent in own])
+        for seat, move in zip(self._seats, moves, strict=True):
+            seat.tokens = [] if isinstance(move, EnfoldError) else move.tokens
+        for slot in reversed(range(len(events))):
+            if events[slot].ended:
+                self._close(slot)
+        return [event for event in events if event.final or event.ended]
+
+    def _open(self) -> Answer:
+        self._joining.sort(
+            key=lambda each: (len(each[0].source or ()), len(each[0].prompt))
+        )  # neighbours: read together
+        requests = [request for request, _ in self._joining]
+        sources = [each.source for each in requests if each.source is not None]
+        negatives = [each.negative for each in requests]
+        first = self.session.open([each.prompt for each in requests], sources or None, negatives)
+        self._seats += [_Seat(strategy.begin(request), strategy) for request, strategy in self._joining]
+        self._joining = []
+        return first.repeated(self.session.width)
+
+    def _moves(self, answer: Answer) -> list[Move | EnfoldError]:
+        """What each text's strategy decides, those of one strategy together."""
+        groups: dict[int, list[int]] = {}
+        for slot, seat in enumerate(self._seats):
+            groups.setdefault(id(seat.strategy), []).append(slot)
+        moves: dict[int, Move | EnfoldError] = {}
+        width = self.session.width
+        for slots in groups.values():
+            rows = [slot * width + row for slot in slots for row in range(width)]
+            own = answer if len(groups) == 1 else answer.chosen(rows)
+            try:
+                decided: Sequence[Move | EnfoldError] = self._seats[slots[0]].strategy.advance(
+                    [self._seats[slot].writing for slot in slots], own
+                )
+            except EnfoldError as error:
+                decided = [error] * len(slots)
+            moves.update(zip(slots, decided, strict=True))
+        return [moves[slot] for slot in range(len(self._seats))]
+
+    def _close(self, slot: int) -> None:
+        seat = self._seats[slot]
+        rows = seat.writing.rows
+        last = self.session.close(slot, rows[0] if self.session.width == 1 else seat.writing.request.prompt)
+        self._seats[slot] = self._seats[last]
+        self._seats.pop()
+
+
 def write(
     session: Session, strategy: Strategy, requests: Iterable[Request], *, slots: int
 ) -> Generator[Event, None, None]:
-    """Writes texts until all are finished; at most ``slots`` at once, the next joins when one leaves."""
+    """Writes texts until all are finished; at most ``slots`` at once, the next joins when one leaves.
+
+    Raises:
+        EnfoldError: what decides can't.
+    """
     waiting = iter(requests)
-    writings: list[Any] = []
-    answer: Answer | None = None
-    width = strategy.width
+    loop = Loop(session)
     while True:
-        joining = list(islice(waiting, slots - len(writings)))
-        if joining:
-            joining.sort(key=lambda each: (len(each.source or ()), len(each.prompt)))  # neighbours are read together
-            sources = [each.source for each in joining if each.source is not None]
-            negatives = [each.negative for each in joining]
-            first = session.open([each.prompt for each in joining], sources or None, negatives).repeated(width)
-            answer = first if answer is None else answer.followed_by(first)
-            writings += [strategy.begin(each) for each in joining]
-        if not writings or answer is None:
+        loop.join(islice(waiting, slots - len(loop)), strategy)
+        if not len(loop):
             return
-        moves = strategy.advance(writings, answer)
-        for writing, move in zip(list(writings), moves, strict=True):
-            if move.final or move.results is not None:
-                yield Event(writing.request, move.final, move.results)
-        session.follow([slot * width + parent for slot, move in enumerate(moves) for parent in move.parents])
-        for slot in reversed(range(len(moves))):
-            if moves[slot].results is not None:
-                last = session.close(slot)
-                writings[slot], moves[slot] = writings[last], moves[last]
-                del writings[last], moves[last]
-        answer = session.step([token for move in moves for token in move.tokens]) if moves else None
+        for event in loop.step():
+            if event.error is not None:
+                raise event.error
+            yield event

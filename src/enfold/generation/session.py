@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from enfold.arch import Rotary
 from enfold.cache import Turn
 from enfold.engines.cpu.native_module import empty
+from enfold.generation.prefixes import Prefix, Prefixes, common_beginning
 from enfold.generation.rows import Scores
 from enfold.model import PreTrainedModel
 from enfold.packing import Packed, pack, token_budget_batches
 from enfold.positions import depends_on_length
 
-__all__ = ["Answer", "Session", "common_beginning"]
+__all__ = ["Answer", "Session", "joined"]
 
 _TOKEN_BUDGET = 2048
 _LEAST_SHARED = 16
@@ -80,6 +81,7 @@ class Session:
         quantized: whether keys and values are kept as bytes.
         shortlist: the only tokens that are thought of, which the vocabulary's matrix is cut down to; all others have
             the score -inf.
+        prefixes: beginnings of texts that were written before.
 
     Raises:
         InputError: the model's engine has no quantized cache.
@@ -93,6 +95,7 @@ class Session:
         wants_hidden: bool = False,
         quantized: bool = False,
         shortlist: Iterable[int] | None = None,
+        prefixes: Prefixes | None = None,
     ) -> None:
         self.model, self.width = model, width
         self._fields = ("logits", "last_hidden_state") if wants_hidden else ("logits",)
@@ -101,6 +104,7 @@ class Session:
         self._can_share = not wants_hidden and not (isinstance(rotary, Rotary) and depends_on_length(rotary))
         self._shortlist = None if shortlist is None else np.array([*shortlist], np.int64)
         self._plan = model.quick_plan(self._shortlist)
+        self._prefixes = prefixes if self._can_share and model.arch.encoder is None else None
         self.cache = model.new_cache(quantized=quantized)
         self.prompts: list[list[int]] = []
 
@@ -132,15 +136,24 @@ class Session:
         plain, sharing = self._donors(first, share=sources is None and self._can_share)
         answers = self.read(plain, [0] * len(plain))
         for slot, (donor, length) in sharing.items():
-            self.cache.copy_row(donor * self.width, slot * self.width, length)
+            if isinstance(donor, Prefix):
+                self.cache.put_row(slot * self.width, donor.layers, length)
+            else:
+                self.cache.copy_row(donor * self.width, slot * self.width, length)
         answers |= self.read(list(sharing), [length for _, length in sharing.values()])
         for slot in answers:
             for row in range(slot * self.width + 1, (slot + 1) * self.width):
                 self.cache.copy_row(slot * self.width, row)
         return joined([answers[slot] for slot in range(first, len(self.prompts))])
 
-    def close(self, slot: int) -> int:
-        """Ends a slot: the last one takes its place. Returns the number that the last one had."""
+    def close(self, slot: int, tokens: Sequence[int] = ()) -> int:
+        """Ends a slot: the last one takes its place. Returns the number that the last one had.
+
+        Args:
+            slot: its number.
+            tokens: of its first row, from the beginning, as far as texts to come may begin alike.
+        """
+        self._remember(slot, tokens)
         last = len(self.prompts) - 1
         for offset in reversed(range(self.width)):
             row = slot * self.width + offset
@@ -161,21 +174,45 @@ class Session:
             batch = pack(arch, [np.asarray(sources[index]) for index in chosen])
             self.model.remember(batch, self.cache, plan=self._plan)
 
-    def _donors(self, first: int, *, share: bool) -> tuple[list[int], dict[int, tuple[int, int]]]:
-        """Which new slots are computed whole, and which begin as another slot: slot → (that slot, tokens in common)."""
+    def _remember(self, slot: int, tokens: Sequence[int]) -> None:
+        """Keeps the tokens that a slot's first row has read."""
+        row = slot * self.width
+        length = min(len(tokens), self.cache.lengths[row])
+        if self._prefixes is None or length < _LEAST_SHARED or self._prefixes.has(tokens[:length]):
+            return
+        self._prefixes.keep(Prefix(tuple(tokens[:length]), self.cache.taken_row(row, length)))
+
+    def _donors(self, first: int, *, share: bool) -> tuple[list[int], dict[int, tuple[int | Prefix, int]]]:
+        """Which new slots are computed whole, and which begin as another text does: slot → (that, tokens alike)."""
         whole: list[int] = []
-        sharing: dict[int, tuple[int, int]] = {}
+        sharing: dict[int, tuple[int | Prefix, int]] = {}
         # the longest first: the others find the most in common with it
         for slot in sorted(range(first, len(self.prompts)), key=lambda slot: -len(self.prompts[slot])):
             prompt = self.prompts[slot]
             candidates = [*range(first), *whole] if share and len(prompt) > _LEAST_SHARED else []
             common = [(common_beginning(self.prompts[other], prompt), other) for other in candidates]
             length, donor = max(common, default=(0, 0))
-            if length >= _LEAST_SHARED:
-                sharing[slot] = (donor, min(length, len(prompt) - 1))
-            else:
+            kept, prefix = self._kept(prompt) if share else (0, None)
+            if max(length, kept) < _LEAST_SHARED:
                 whole.append(slot)
+                continue
+            sharing[slot] = (
+                donor if prefix is None or length >= kept else prefix,
+                min(max(length, kept), len(prompt) - 1),
+            )
         return whole, sharing
+
+    def _kept(self, prompt: list[int]) -> tuple[int, Prefix | None]:
+        """The text that was written before and begins as a prompt does, and how many tokens they have in common."""
+        if self._prefixes is None:
+            return 0, None
+        length, prefix = self._prefixes.best(prompt)
+        self._prefixes.asked += len(prompt)
+        if prefix is None or length < _LEAST_SHARED:
+            return 0, None
+        self._prefixes.used(prefix)
+        self._prefixes.found += min(length, len(prompt) - 1)
+        return length, prefix
 
     def read(self, slots: Sequence[int], pasts: Sequence[int]) -> dict[int, Answer]:
         """Reads the prompts of slots beyond the tokens that the first row of each holds already; answers by slot."""
@@ -239,11 +276,3 @@ class Session:
             logits.fill(-np.inf)
             logits[:, self._shortlist] = chosen
         return Answer(logits, None if states is None else [states[b:e] for b, e in batch.spans])
-
-
-def common_beginning(first: list[int], second: list[int]) -> int:
-    """Tokens that two texts have in common at their beginning."""
-    length = min(len(first), len(second))
-    if first[:length] == second[:length]:
-        return length
-    return next(index for index in range(length) if first[index] != second[index])
