@@ -21,6 +21,7 @@ from enfold.generation.drafts import Assistant, Drafter, Lookup, check_assistant
 from enfold.generation.guidance import GuidedSession, check_guidance
 from enfold.generation.logits import shortlist_of
 from enfold.generation.loop import Event, Request, Result, Strategy, write
+from enfold.generation.prefixes import Prefixes
 from enfold.generation.recipe import Recipe
 from enfold.generation.results import record, sequences
 from enfold.generation.rules import contradictions, mode
@@ -29,7 +30,7 @@ from enfold.generation.select import Select
 from enfold.generation.session import Session
 from enfold.model import PreTrainedModel
 
-__all__ = ["Call", "generate", "generate_many", "stored_config"]
+__all__ = ["Call", "events", "generate", "generate_many", "stored_config"]
 
 
 def stored_config(model: PreTrainedModel) -> GenerationConfig:
@@ -138,7 +139,8 @@ class Call:
         self, slots: int | None = None, requests: Iterable[Request] | None = None
     ) -> Generator[Event, None, None]:
         """Writes; the news as they come."""
-        return events(self, self.requests if requests is None else requests, slots or max(1, len(self.requests)))
+        given = self.requests if requests is None else requests
+        return self.model.events(self, given, slots or max(1, len(self.requests)))
 
 
 def events(call: Call, requests: Iterable[Request], slots: int) -> Generator[Event, None, None]:
@@ -149,14 +151,16 @@ def events(call: Call, requests: Iterable[Request], slots: int) -> Generator[Eve
     return write(session_of(call, strategy.width, strategy.wants_hidden), strategy, requests, slots=slots)
 
 
-def session_of(call: Call, width: int = 1, wants_hidden: bool = False) -> Session:
-    """What runs the model, guided where the options say so."""
+def session_of(call: Call, width: int = 1, wants_hidden: bool = False, prefixes: Prefixes | None = None) -> Session:
+    """What runs the model, guided where the options say so; ``prefixes`` as for :class:`Session`."""
     config = call.config
     given: dict[str, Any] = {"width": width, "wants_hidden": wants_hidden}
     given["quantized"] = config.cache_implementation == "quantized" and config.asks_for("cache_implementation")
     given["shortlist"] = shortlist_of(config, call.model.arch.vocab_size)
     scale = config.guidance_scale
-    return Session(call.model, **given) if scale in (None, 1) else GuidedSession(call.model, scale, **given)
+    if scale in (None, 1):
+        return Session(call.model, **given, prefixes=prefixes)
+    return GuidedSession(call.model, scale, **given)
 
 
 def strategy_of(call: Call) -> Strategy:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from enfold.generation.calls import Call
     from enfold.generation.config import GenerationConfig
-    from enfold.generation.loop import Result
+    from enfold.generation.loop import Event, Request, Result
 
 __all__ = ["GenerationMixin"]
 
@@ -138,3 +139,12 @@ class GenerationMixin:
         from enfold.generation.calls import generate_many
 
         return generate_many(self, prompts, batch_size, tokenizer, generation_config, options)  # type: ignore[arg-type]
+
+    def events(self, call: Call, requests: Iterable[Request], slots: int) -> Generator[Event, None, None]:
+        """Writes the texts of a call, at most ``slots`` at once; news of them as they come.
+
+        Everything that writes goes through here, so that a server can let many calls write together.
+        """
+        from enfold.generation.calls import events
+
+        return events(call, requests, slots)

@@ -1,0 +1,350 @@
+"""Requests side by side in one thread: what they read is read together, what they write is written together.
+
+Each request runs the very code that a call from Python runs, on a stack of its own (a greenlet). Where that code would
+run the model, it hands over what it wants and waits; the hub packs what several want into one pass.
+
+::
+
+    request ─▶ task ─▶ model.run ─┐                              ┌─▶ outputs of its own sequences
+    request ─▶ task ─▶ model.run ─┴─▶ one packed pass of many ───┴─▶ outputs of its own sequences
+
+    request ─▶ task ─▶ call.events ─┐                            ┌─▶ events of its own texts
+    request ─▶ chat ─▶ call.events ─┴─▶ a step of all that write ┴─▶ events of its own texts
+
+Nothing is padded and texts don't depend on their neighbours, so an answer is what the same call gives alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from greenlet import GreenletExit, getcurrent, greenlet
+from numpy.typing import NDArray
+
+from enfold.generation.calls import Call, session_of, strategy_of
+from enfold.generation.loop import Event, Loop, Request, Strategy
+from enfold.generation.prefixes import Prefixes
+from enfold.model import PreTrainedModel
+from enfold.packing import Packed, spans_of
+
+__all__ = ["Cancelled", "Counts", "Hub"]
+
+Outputs = dict[str, NDArray[np.float32]]
+
+
+class Cancelled(GreenletExit):
+    """Raised where a request waits that nobody wants answered any more; it ends the request and nothing else."""
+
+
+@dataclass
+class Counts:
+    """What a hub has done since it began; what operators look at.
+
+    ``read_tokens`` and ``written_tokens`` are tokens, ``batches`` the tokens of each pass that read, ``steps`` the
+    texts of each step that wrote; both are emptied by whoever takes them.
+    """
+
+    read_tokens: int = 0
+    written_tokens: int = 0
+    batches: list[int] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
+
+
+@dataclass
+class _Read:
+    """Sequences that a request wants read."""
+
+    model: PreTrainedModel
+    batch: Packed
+    fields: tuple[str, ...]
+    tokens: NDArray[np.int64] | None
+    asker: greenlet
+
+    @property
+    def key(self) -> Hashable:
+        """What may be read in one pass."""
+        return id(self.model), self.fields
+
+
+class _Ticket:
+    """A request's place among the texts that are written, the news of its own, and whether it waits for some."""
+
+    def __init__(self, asker: greenlet) -> None:
+        self.asker, self.waits = asker, False
+        self.events: deque[Event | Exception] = deque()
+
+
+class _Desk:
+    """Texts of one model that are written in one loop, whose strategies have as many rows."""
+
+    def __init__(self, loop: Loop) -> None:
+        self.loop = loop
+        self.tickets: dict[int, _Ticket] = {}
+        self.waiting: deque[tuple[Request, Strategy]] = deque()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody writes here."""
+        return not (self.loop or self.waiting or self.tickets)
+
+    def leave(self, requests: Sequence[Request]) -> None:
+        """Ends texts that nobody wants any more."""
+        gone = set(map(id, requests))
+        self.waiting = deque(each for each in self.waiting if id(each[0]) not in gone)
+        for request in requests:
+            self.loop.leave(request)
+            self.tickets.pop(id(request), None)
+
+    def tell(self, events: Iterable[tuple[_Ticket, Event | Exception]]) -> list[greenlet]:
+        """Hands out news; the requests that waited for them."""
+        told = []
+        for ticket, event in events:
+            ticket.events.append(event)
+            if ticket.waits:
+                ticket.waits = False
+                told.append(ticket.asker)
+        return told
+
+
+class Hub:
+    """Runs requests; :meth:`turn` takes all of them a step further.
+
+    Args:
+        token_budget: tokens of one pass that reads.
+        latency_s: seconds that such a pass may take; where the machine is slower than the budget, fewer tokens do.
+        slots: texts that are written at once.
+        prefix_bytes: memory for the beginnings of finished texts, of each model.
+    """
+
+    def __init__(
+        self, *, token_budget: int = 1024, latency_s: float = 0.1, slots: int = 16, prefix_bytes: int = 256 << 20
+    ) -> None:
+        self._token_budget, self._latency_s, self._slots, self._prefix_bytes = (
+            token_budget, latency_s, slots, prefix_bytes,
+        )  # fmt: skip
+        self._tokens_per_s = 0.0
+        self._reads: deque[_Read] = deque()
+        self._ready: deque[greenlet] = deque()
+        self._parked: dict[greenlet, Callable[[], bool]] = {}
+        self._desks: dict[Hashable, _Desk] = {}
+        self.prefixes: dict[int, Prefixes] = {}
+        self.counts = Counts()
+
+    # ── what whoever drives it calls ─────────────────────────────────────────
+
+    @property
+    def busy(self) -> bool:
+        """Whether a turn has something to do."""
+        return bool(self._ready or self._reads or any(desk.loop or desk.waiting for desk in self._desks.values()))
+
+    def begin(self, work: Callable[[], None]) -> greenlet:
+        """A request; it runs from the next turn on. What ``work`` raises is raised by :meth:`turn`."""
+        request: greenlet = greenlet(work)
+        self._ready.append(request)
+        return request
+
+    def cancel(self, request: greenlet) -> None:
+        """Ends a request where it waits; what it asked for is not computed."""
+        self._reads = deque(read for read in self._reads if read.asker is not request)
+        self._ready = deque(each for each in self._ready if each is not request)
+        self._parked.pop(request, None)
+        request.throw(Cancelled)
+
+    def turn(self) -> None:
+        """Runs requests until each waits; then one pass of what they want read, one step of what they write."""
+        for request in [request for request, ready in self._parked.items() if ready()]:
+            del self._parked[request]
+            self._ready.append(request)
+        self._run_ready()
+        self._read_some()
+        for key, desk in list(self._desks.items()):
+            self._write_some(desk)
+            if desk.idle:
+                self._desks.pop(key, None)
+
+    def forget(self, model: PreTrainedModel) -> None:
+        """Frees what was kept for a model that is no longer used."""
+        self.prefixes.pop(id(model), None)
+
+    # ── what requests call ───────────────────────────────────────────────────
+
+    def read(
+        self, model: PreTrainedModel, batch: Packed, fields: Sequence[str], tokens: NDArray[np.int64] | None
+    ) -> Outputs:
+        """The model's outputs for a batch, read together with what others want read.
+
+        Within a request; arguments as :meth:`enfold.model.PreTrainedModel.run` takes them.
+        """
+        self._reads.append(_Read(model, batch, tuple(fields), tokens, getcurrent()))
+        outputs: Outputs = self._wait()
+        return outputs
+
+    def pause(self) -> None:
+        """Lets others go on; within a request, before it computes something by itself."""
+        self._ready.append(getcurrent())
+        self._wait()
+
+    def wait_until(self, ready: Callable[[], bool]) -> None:
+        """Within a request: others go on until ``ready()``."""
+        if not ready():
+            self._parked[getcurrent()] = ready
+            self._wait()
+
+    def write(self, call: Call, requests: Iterable[Request], slots: int) -> Generator[Event, None, None]:
+        """Writes texts together with those of others; news of them as they come.
+
+        Within a request; arguments and errors as :func:`enfold.generation.calls.events` has them.
+        """
+        strategy, desk = strategy_of(call), None
+        ticket, waiting = _Ticket(getcurrent()), iter(requests)
+        running: list[Request] = []
+        try:
+            while True:
+                joining = list(islice(waiting, slots - len(running)))
+                if not (running or joining):
+                    return
+                desk = desk if desk and running else self._desk(call, strategy)
+                running += joining
+                desk.tickets.update((id(request), ticket) for request in joining)
+                desk.waiting.extend((request, strategy) for request in joining)
+                event = self._news(ticket)
+                if event.ended:
+                    running = [request for request in running if request is not event.request]
+                    desk.tickets.pop(id(event.request), None)
+                if event.error is not None:
+                    raise event.error
+                yield event
+        finally:
+            if desk:
+                desk.leave(running)
+
+    def _news(self, ticket: _Ticket) -> Event:
+        """The next event of a request's texts, as soon as there is one."""
+        if not ticket.events:
+            ticket.waits = True
+            self._wait()
+        event = ticket.events.popleft()
+        if isinstance(event, Exception):
+            raise event
+        return event
+
+    # ── inside ───────────────────────────────────────────────────────────────
+
+    def _wait(self) -> Any:
+        """Gives the thread back to whoever drives the hub, until this request goes on."""
+        parent = getcurrent().parent
+        assert parent is not None, "only a request can wait"
+        return parent.switch()
+
+    def _run_ready(self) -> None:
+        for _ in range(len(self._ready)):
+            self._ready.popleft().switch()
+
+    def _read_some(self) -> None:
+        """One pass: what waits longest, and what fits beside it."""
+        if not self._reads:
+            return
+        key, budget = self._reads[0].key, self._budget()
+        chosen: list[_Read] = []
+        tokens = 0
+        for read in self._reads:
+            size = len(read.batch.ids)
+            if read.key == key and (not chosen or tokens + size <= budget):
+                chosen.append(read)
+                tokens += size
+        taken = set(map(id, chosen))
+        self._reads = deque(read for read in self._reads if id(read) not in taken)
+        began = time.perf_counter()
+        try:
+            outputs: list[Outputs] = _run_together(chosen)
+        except Exception as error:
+            for read in chosen:
+                read.asker.throw(error)
+            return
+        self._learn(tokens, time.perf_counter() - began)
+        for read, own in zip(chosen, outputs, strict=True):
+            read.asker.switch(own)
+
+    def _budget(self) -> int:
+        if not self._tokens_per_s:
+            return self._token_budget
+        return int(min(self._token_budget, max(64, self._tokens_per_s * self._latency_s)))
+
+    def _learn(self, tokens: int, seconds: float) -> None:
+        """How fast passes are: a running mean of those that are large enough to tell."""
+        self.counts.read_tokens += tokens
+        self.counts.batches.append(tokens)
+        if tokens >= 64:
+            speed = tokens / max(seconds, 1e-6)
+            self._tokens_per_s = speed if not self._tokens_per_s else 0.9 * self._tokens_per_s + 0.1 * speed
+
+    def _desk(self, call: Call, strategy: Strategy) -> _Desk:
+        """Where a call's texts are written: with those of others whose options need the same of a session."""
+        config, model = call.config, id(call.model)
+        key = (
+            model, strategy.width, strategy.wants_hidden, config.cache_implementation, config.guidance_scale,
+            tuple(config.shortlist or ()),
+        )  # fmt: skip
+        if key not in self._desks:
+            prefixes = self.prefixes.setdefault(model, Prefixes(self._prefix_bytes))
+            self._desks[key] = _Desk(Loop(session_of(call, strategy.width, strategy.wants_hidden, prefixes)))
+        return self._desks[key]
+
+    def _write_some(self, desk: _Desk) -> None:
+        """One step of a desk's texts; those that wait join where there is room."""
+        while desk.waiting and len(desk.loop) < self._slots:
+            request, strategy = desk.waiting.popleft()
+            desk.loop.join([request], strategy)
+        if not desk.loop:
+            return
+        self.counts.steps.append(len(desk.loop))
+        try:
+            events = desk.loop.step()
+        except Exception as error:
+            self._desks = {key: each for key, each in self._desks.items() if each is not desk}
+            tickets = {id(ticket): ticket for ticket in desk.tickets.values()}
+            told = desk.tell((ticket, error) for ticket in tickets.values())
+        else:
+            self.counts.written_tokens += sum(len(event.final) for event in events)
+            tickets = desk.tickets
+            told = desk.tell((tickets[id(each.request)], each) for each in events if id(each.request) in tickets)
+        for asker in told:
+            asker.switch()
+
+
+def _run_together(reads: Sequence[_Read]) -> list[Outputs]:
+    """Runs several batches as one; the outputs of each."""
+    model, fields = reads[0].model, reads[0].fields
+    if len(reads) == 1:
+        return [model.run(reads[0].batch, fields=fields, tokens=reads[0].tokens)]
+    batches = [read.batch for read in reads]
+    lengths = [end - begin for batch in batches for begin, end in batch.spans]
+    together = Packed(
+        ids=np.concatenate([batch.ids for batch in batches]),
+        positions=np.concatenate([batch.positions for batch in batches]),
+        types=np.concatenate([batch.types for batch in batches]),
+        starts=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        spans=spans_of(lengths),
+    )
+    tokens, counts = None, [len(batch.ids) for batch in batches]
+    begins = np.concatenate([[0], np.cumsum(counts)])[:-1]
+    if any(read.tokens is not None for read in reads):
+        wanted = [np.arange(len(read.batch.ids)) if read.tokens is None else read.tokens for read in reads]
+        tokens = np.concatenate([own + begin for own, begin in zip(wanted, begins, strict=True)])
+        counts = [len(own) for own in wanted]
+    outputs = model.run(together, fields=fields, tokens=tokens)
+    of_texts = {branch.field for branch in model.head.branches if branch.select != "tokens"}
+    sizes = {
+        name: [len(batch.spans) for batch in batches]
+        if name in of_texts
+        else ([len(batch.ids) for batch in batches] if name == "last_hidden_state" else counts)
+        for name in outputs
+    }
+    parts = {name: np.split(array, np.cumsum(sizes[name])[:-1]) for name, array in outputs.items()}
+    return [{name: parts[name][index] for name in outputs} for index in range(len(reads))]

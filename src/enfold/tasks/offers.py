@@ -1,0 +1,60 @@
+"""Which tasks a model can do, by what its files hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from enfold.auto import load_config
+from enfold.blueprint import Blueprint
+from enfold.checkpoint.contents import Contents
+from enfold.checkpoint.files import is_adapter, open_weights
+from enfold.families import family_of
+from enfold.heads import HeadKind
+from enfold.tasks.registry import TASKS
+
+__all__ = ["tasks_of"]
+
+_OF_AN_INDEX = ("search",)
+
+
+def tasks_of(folder: Path, **where: Any) -> list[str]:
+    """The tasks that a model's files have all tensors for, those of its own head first.
+
+    Tasks that read hidden states alone are counted for models that read in both directions, and for those that were
+    trained to embed. Tasks that need more than a model, as an index, are not counted.
+
+    Args:
+        folder: the model's, or an adapter's.
+        where: as :func:`enfold.auto.load_config` takes it.
+
+    Raises:
+        ConfigError, CheckpointError, SourceError: files that can't be read.
+    """
+    config = load_config(folder, **where)
+    family = family_of(config.model_type)
+    saved = family.saved_kind(config)
+    arch = Blueprint.of(config, "encoder").arch
+    heads: list[HeadKind]
+    if is_adapter(folder):
+        heads = [saved] if saved else []
+    else:
+        heads = Contents(Blueprint.of(config, "encoder"), open_weights(folder)).heads
+    heads.sort(key=lambda kind: kind != saved)
+    embeds = (folder / "modules.json").is_file()
+    reads = embeds or not (arch.causal and arch.encoder is None)
+    found: list[str] = []
+    for name, entry in TASKS.items():
+        if name in _OF_AN_INDEX:
+            continue
+        task = entry.load()
+        if task.head == "encoder":
+            fits = reads
+        elif name == "zero-shot-classification":
+            fits = task.head in heads and any(label.lower().startswith("entail") for label in config.id2label.values())
+        else:
+            fits = bool({task.head, *task.other_heads} & set(heads))
+        if fits:
+            found.append(name)
+    first = "encoder" if embeds or not heads else heads[0]
+    return sorted(found, key=lambda name: first not in (TASKS[name].load().head, *TASKS[name].load().other_heads))
