@@ -69,7 +69,7 @@ def test_answers_are_those_of_the_same_calls_alone(seed: int) -> None:
         if isinstance(answer, Exception):
             raise answer
         same(answer, plain(name, task)(given, **options))
-    assert not served.hub._desks and not served.hub._reads
+    assert not served.hub._tables and not served.hub._reads
 
 
 def test_many_requests_are_one_pass() -> None:

@@ -29,6 +29,8 @@ COMMANDS = {
     "run": "Run a task on texts; without a task, list the tasks.",
     "search": "Find the passages of files that answer a query.",
     "info": "Say what a model is, and what is wrong with it.",
+    "serve": "Put models behind HTTP.",
+    "key": "Make a key for a server.",
     "train": "Train a model on the rows of a file.",
     "tune": "Search the settings that a model learns best with.",
     "quantize": "Save a model rounded to bytes, and say what that gives up.",

@@ -33,13 +33,19 @@ from enfold.generation.prefixes import Prefixes
 from enfold.model import PreTrainedModel
 from enfold.packing import Packed, spans_of
 
-__all__ = ["Cancelled", "Counts", "Hub"]
+__all__ = ["Asker", "Cancelled", "Counts", "Hub"]
 
 Outputs = dict[str, NDArray[np.float32]]
 
 
 class Cancelled(GreenletExit):
     """Raised where a request waits that nobody wants answered any more; it ends the request and nothing else."""
+
+
+class Asker(greenlet):
+    """A request on its own stack, and the tokens that were read for it."""
+
+    read_tokens = 0
 
 
 @dataclass
@@ -80,7 +86,7 @@ class _Ticket:
         self.events: deque[Event | Exception] = deque()
 
 
-class _Desk:
+class _Table:
     """Texts of one model that are written in one loop, whose strategies have as many rows."""
 
     def __init__(self, loop: Loop) -> None:
@@ -125,14 +131,14 @@ class Hub:
     def __init__(
         self, *, token_budget: int = 1024, latency_s: float = 0.1, slots: int = 16, prefix_bytes: int = 256 << 20
     ) -> None:
-        self._token_budget, self._latency_s, self._slots, self._prefix_bytes = (
+        self.token_budget, self._latency_s, self._slots, self._prefix_bytes = (
             token_budget, latency_s, slots, prefix_bytes,
         )  # fmt: skip
         self._tokens_per_s = 0.0
         self._reads: deque[_Read] = deque()
         self._ready: deque[greenlet] = deque()
         self._parked: dict[greenlet, Callable[[], bool]] = {}
-        self._desks: dict[Hashable, _Desk] = {}
+        self._tables: dict[Hashable, _Table] = {}
         self.prefixes: dict[int, Prefixes] = {}
         self.counts = Counts()
 
@@ -141,11 +147,14 @@ class Hub:
     @property
     def busy(self) -> bool:
         """Whether a turn has something to do."""
-        return bool(self._ready or self._reads or any(desk.loop or desk.waiting for desk in self._desks.values()))
+        waits = any(ready() for ready in self._parked.values())
+        return waits or bool(
+            self._ready or self._reads or any(table.loop or table.waiting for table in self._tables.values())
+        )
 
-    def begin(self, work: Callable[[], None]) -> greenlet:
+    def begin(self, work: Callable[[], None]) -> Asker:
         """A request; it runs from the next turn on. What ``work`` raises is raised by :meth:`turn`."""
-        request: greenlet = greenlet(work)
+        request = Asker(work)
         self._ready.append(request)
         return request
 
@@ -163,10 +172,10 @@ class Hub:
             self._ready.append(request)
         self._run_ready()
         self._read_some()
-        for key, desk in list(self._desks.items()):
-            self._write_some(desk)
-            if desk.idle:
-                self._desks.pop(key, None)
+        for key, table in list(self._tables.items()):
+            self._write_some(table)
+            if table.idle:
+                self._tables.pop(key, None)
 
     def forget(self, model: PreTrainedModel) -> None:
         """Frees what was kept for a model that is no longer used."""
@@ -181,7 +190,10 @@ class Hub:
 
         Within a request; arguments as :meth:`enfold.model.PreTrainedModel.run` takes them.
         """
-        self._reads.append(_Read(model, batch, tuple(fields), tokens, getcurrent()))
+        asker = getcurrent()
+        if isinstance(asker, Asker):
+            asker.read_tokens += len(batch.ids)
+        self._reads.append(_Read(model, batch, tuple(fields), tokens, asker))
         outputs: Outputs = self._wait()
         return outputs
 
@@ -201,7 +213,7 @@ class Hub:
 
         Within a request; arguments and errors as :func:`enfold.generation.calls.events` has them.
         """
-        strategy, desk = strategy_of(call), None
+        strategy, table = strategy_of(call), None
         ticket, waiting = _Ticket(getcurrent()), iter(requests)
         running: list[Request] = []
         try:
@@ -209,20 +221,20 @@ class Hub:
                 joining = list(islice(waiting, slots - len(running)))
                 if not (running or joining):
                     return
-                desk = desk if desk and running else self._desk(call, strategy)
+                table = table if table and running else self._table(call, strategy)
                 running += joining
-                desk.tickets.update((id(request), ticket) for request in joining)
-                desk.waiting.extend((request, strategy) for request in joining)
+                table.tickets.update((id(request), ticket) for request in joining)
+                table.waiting.extend((request, strategy) for request in joining)
                 event = self._news(ticket)
                 if event.ended:
                     running = [request for request in running if request is not event.request]
-                    desk.tickets.pop(id(event.request), None)
+                    table.tickets.pop(id(event.request), None)
                 if event.error is not None:
                     raise event.error
                 yield event
         finally:
-            if desk:
-                desk.leave(running)
+            if table:
+                table.leave(running)
 
     def _news(self, ticket: _Ticket) -> Event:
         """The next event of a request's texts, as soon as there is one."""
@@ -273,8 +285,8 @@ class Hub:
 
     def _budget(self) -> int:
         if not self._tokens_per_s:
-            return self._token_budget
-        return int(min(self._token_budget, max(64, self._tokens_per_s * self._latency_s)))
+            return self.token_budget
+        return int(min(self.token_budget, max(64, self._tokens_per_s * self._latency_s)))
 
     def _learn(self, tokens: int, seconds: float) -> None:
         """How fast passes are: a running mean of those that are large enough to tell."""
@@ -284,36 +296,36 @@ class Hub:
             speed = tokens / max(seconds, 1e-6)
             self._tokens_per_s = speed if not self._tokens_per_s else 0.9 * self._tokens_per_s + 0.1 * speed
 
-    def _desk(self, call: Call, strategy: Strategy) -> _Desk:
+    def _table(self, call: Call, strategy: Strategy) -> _Table:
         """Where a call's texts are written: with those of others whose options need the same of a session."""
         config, model = call.config, id(call.model)
         key = (
             model, strategy.width, strategy.wants_hidden, config.cache_implementation, config.guidance_scale,
             tuple(config.shortlist or ()),
         )  # fmt: skip
-        if key not in self._desks:
+        if key not in self._tables:
             prefixes = self.prefixes.setdefault(model, Prefixes(self._prefix_bytes))
-            self._desks[key] = _Desk(Loop(session_of(call, strategy.width, strategy.wants_hidden, prefixes)))
-        return self._desks[key]
+            self._tables[key] = _Table(Loop(session_of(call, strategy.width, strategy.wants_hidden, prefixes)))
+        return self._tables[key]
 
-    def _write_some(self, desk: _Desk) -> None:
-        """One step of a desk's texts; those that wait join where there is room."""
-        while desk.waiting and len(desk.loop) < self._slots:
-            request, strategy = desk.waiting.popleft()
-            desk.loop.join([request], strategy)
-        if not desk.loop:
+    def _write_some(self, table: _Table) -> None:
+        """One step of a table's texts; those that wait join where there is room."""
+        while table.waiting and len(table.loop) < self._slots:
+            request, strategy = table.waiting.popleft()
+            table.loop.join([request], strategy)
+        if not table.loop:
             return
-        self.counts.steps.append(len(desk.loop))
+        self.counts.steps.append(len(table.loop))
         try:
-            events = desk.loop.step()
+            events = table.loop.step()
         except Exception as error:
-            self._desks = {key: each for key, each in self._desks.items() if each is not desk}
-            tickets = {id(ticket): ticket for ticket in desk.tickets.values()}
-            told = desk.tell((ticket, error) for ticket in tickets.values())
+            self._tables = {key: each for key, each in self._tables.items() if each is not table}
+            tickets = {id(ticket): ticket for ticket in table.tickets.values()}
+            told = table.tell((ticket, error) for ticket in tickets.values())
         else:
             self.counts.written_tokens += sum(len(event.final) for event in events)
-            tickets = desk.tickets
-            told = desk.tell((tickets[id(each.request)], each) for each in events if id(each.request) in tickets)
+            tickets = table.tickets
+            told = table.tell((tickets[id(each.request)], each) for each in events if id(each.request) in tickets)
         for asker in told:
             asker.switch()
 

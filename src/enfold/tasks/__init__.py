@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any, Literal
 
-from enfold.auto import Engine, load_config, load_model
 from enfold.checkpoint.files import is_adapter
 from enfold.checkpoint.sources import resolve
-from enfold.errors import InputError, TaskError
-from enfold.families import family_of
-from enfold.hardware import has_gpu
-from enfold.heads import HeadKind
+from enfold.errors import InputError
 from enfold.model import PreTrainedModel
 from enfold.tasks.base import Long, Options, Task
+from enfold.tasks.loading import default_model, fitting_head, load, tokenizer_home
 from enfold.tasks.preset import Preset, check_call_options
-from enfold.tasks.registry import ALIASES, TASKS, Entry, find, languages_of
+from enfold.tasks.registry import ALIASES, TASKS, find, languages_of
 from enfold.tokenization import Tokenizer
 
 __all__ = ["ALIASES", "TASKS", "Task", "pipeline"]
 
 Source = str | os.PathLike[str]
-
-_WRITING = ("text-generation", "text2text-generation")
 
 
 def pipeline(
@@ -85,17 +79,17 @@ def pipeline(
     }
     options = Options(long=long or task_class.long, stride=stride, token_budget=token_budget, progress=progress)
     if model is None:
-        model = _default(task, entry)
+        model = default_model(task, entry)
     if not isinstance(model, PreTrainedModel):
-        kind = _fitting_head(model, name, task_class, where)
+        kind = fitting_head(model, name, task_class, where)
         folder = resolve(model, want=task_class.want, **where)
         if is_adapter(folder):
             from enfold.adapters.source import fetch_bases  # rare, and start-up is waited for
 
             fetch_bases(folder, want=task_class.want, **where)
-        model = _load(folder, kind, engine, dtype, where)
+        model = load(folder, kind, engine, dtype, where)
     if tokenizer is None:
-        tokenizer = _tokenizer_home(model)
+        tokenizer = tokenizer_home(model)
     if tokenizer is None:
         raise InputError("a model made in memory brings no tokenizer: pass tokenizer=")
     if not isinstance(tokenizer, Tokenizer):
@@ -103,52 +97,3 @@ def pipeline(
     task_object = task_class(model, tokenizer, options)
     each_call = task_object.adopt({**languages_of(task), **call_options})
     return Preset(task_object, each_call) if each_call else task_object
-
-
-def _tokenizer_home(model: PreTrainedModel) -> Path | None:
-    if getattr(model, "adapter_folder", None) is None:
-        return model.source
-    from enfold.adapters.source import tokenizer_home
-
-    return tokenizer_home(model)
-
-
-def _load(
-    folder: Path, kind: HeadKind, engine: Literal["auto", "cpu", "torch"], dtype: str, where: dict[str, Any]
-) -> PreTrainedModel:
-    chosen: Engine = ("torch" if has_gpu() else "cpu") if engine == "auto" else engine
-    if chosen == "cpu" and dtype in ("float16", "bfloat16"):
-        raise InputError(
-            f"dtype is {dtype!r}; the CPU engine computes in 'float32' ('auto'), 'int8', 'int4' or 'blocks'"
-        )
-    computed = "float32" if dtype == "auto" and chosen == "torch" else dtype
-    model = load_model(folder, kind, engine=chosen, dtype=computed, **where)
-    if chosen == "torch" and has_gpu():
-        model = model.to("cuda")  # type: ignore[attr-defined]
-    return model
-
-
-def _default(task: str, entry: Entry) -> str:
-    if entry.default:
-        return entry.default
-    examples = entry.examples
-    if languages := languages_of(task):  # OPUS-MT has a model for each pair of languages
-        examples = (f"Helsinki-NLP/opus-mt-{'-'.join(languages.values())}", *examples[1:])
-    raise TaskError(
-        f"{task} has no default model yet. Name one that was trained for it, a folder or a hub id, which is fetched "
-        f"when it is first used: pipeline({task!r}, model={examples[0]!r}). Models that fit: {', '.join(examples)}"
-    )
-
-
-def _fitting_head(source: Source, name: str, task_class: type[Task], where: dict[str, Any]) -> HeadKind:
-    """The head to load: the first of the task's that the model's family has."""
-    family = family_of(load_config(source, **where).model_type)
-    wanted = (task_class.head, *task_class.other_heads)
-    for kind in wanted:
-        if kind == "encoder" or kind in family.heads:
-            return kind
-    others = [other for other in _WRITING if other != name and TASKS[other].load().head in family.heads]
-    hint = f". The task for it is {' or '.join(others)}" if name in (*_WRITING, "translation") and others else ""
-    raise TaskError(
-        f"{source} is a {family.model_type} model, which has no {' or '.join(wanted)} head: it can't do {name}{hint}"
-    )

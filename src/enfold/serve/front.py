@@ -1,0 +1,156 @@
+"""What every interface needs: a job from a request, its answer unless the client has gone, and a stream of events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from typing import Any
+
+import orjson
+from fastapi import Request
+from starlette.responses import Response, StreamingResponse
+
+from enfold.serve.api.shapes import error_body
+from enfold.serve.crew import Answer
+from enfold.serve.dispatch import Dispatcher
+from enfold.serve.faults import Fault
+from enfold.serve.keys import Caller
+from enfold.serve.models import Served
+from enfold.serve.queue import Job
+from enfold.serve.settings import Settings
+
+__all__ = ["Front", "GoneError", "cost_of", "front_of"]
+
+_BYTES_PER_TOKEN = 4
+
+
+class GoneError(Exception):
+    """The client has gone; nobody reads an answer."""
+
+
+def cost_of(texts: Sequence[Any]) -> int:
+    """How many tokens texts may have, about: four bytes each, and two that stand around a text."""
+    return sum(
+        (len(text.encode("utf-8", "replace")) // _BYTES_PER_TOKEN if isinstance(text, str) else 8) + 2 for text in texts
+    )
+
+
+class Front:
+    """One request's way to the workers.
+
+    Args:
+        request: the client's.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.dispatcher: Dispatcher = request.app.state.dispatcher
+        self.settings: Settings = self.dispatcher.settings
+        self.caller: Caller = request.scope.get("enfold.caller") or Caller()
+        self.notes: dict[str, Any] = request.scope.setdefault("enfold.notes", {})
+
+    def model(self, name: str | None, task: str | None = None) -> Served:
+        """The model that is asked for."""
+        model = self.dispatcher.find(name, task)
+        self.notes["model"] = model.name
+        return model
+
+    def check_texts(self, texts: Sequence[Any], field: str) -> None:
+        """Holds a request to its limits.
+
+        Raises:
+            Fault: 422, naming the limit.
+        """
+        settings = self.settings
+        if not texts:
+            raise Fault(422, "empty", f"{field} is empty: give at least one text", param=field)
+        if len(texts) > settings.max_texts:
+            most = f"one request may have {settings.max_texts:,} (max_texts): send them in several"
+            raise Fault(422, "too_many_texts", f"{field} has {len(texts):,} texts, and {most}", param=field)
+
+    def job(
+        self, model: Served, do: str, given: dict[str, Any], texts: Sequence[Any], writes: int = 0, new: int = 0
+    ) -> Job:
+        """A job for the one who asks."""
+        cost = cost_of(texts) + writes * new
+        self.caller.spend(cost)
+        return Job(
+            model.name, do, {**given, "max_tokens": self.settings.max_tokens}, cost, writes,
+            self.caller.name, self.caller.priority,
+        )  # fmt: skip
+
+    async def ask(self, job: Job) -> Answer:
+        """The answer to a job; where the client goes away, the job ends.
+
+        Raises:
+            Fault: what the job ends with.
+            GoneError: there is no client any more.
+        """
+        asked = asyncio.ensure_future(self.dispatcher.ask(job))
+        gone = asyncio.ensure_future(self._gone())
+        try:
+            await asyncio.wait({asked, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not asked.done():
+                raise GoneError
+            answer: Answer = asked.result()
+            self.notes["read_tokens"] = answer.read_tokens
+            return answer
+        finally:
+            for task in (asked, gone):
+                task.cancel()
+
+    async def _gone(self) -> None:
+        while (await self.request.receive())["type"] != "http.disconnect":
+            pass
+
+    async def events(self, job: Job, event: Callable[[str, Any], Sequence[Any]], last: str | None = None) -> Response:
+        """A job's parts as server-sent events, once the first one is there: until then an error is a plain answer.
+
+        Args:
+            job: what is asked.
+            event: what becomes of a part or the end; values of JSON.
+            last: a line of data behind all others.
+        """
+        path = self.request.url.path
+        stream = self.dispatcher.stream(job)
+        gone = asyncio.ensure_future(self._gone())
+        first = asyncio.ensure_future(anext(stream))
+        try:
+            await asyncio.wait({first, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not first.done():
+                raise GoneError
+            begin = first.result()
+        except BaseException:
+            first.cancel()
+            await asyncio.gather(first, return_exceptions=True)
+            await stream.aclose()
+            raise
+        finally:
+            gone.cancel()
+
+        async def lines() -> AsyncIterator[bytes]:
+            try:
+                async with aclosing(stream):
+                    for value in event(*begin):
+                        yield _line(value)
+                    if begin[0] != "done":
+                        async for kind, value in stream:
+                            for each in event(kind, value):
+                                yield _line(each)
+            except Fault as fault:
+                yield _line(error_body(path, fault))
+                return
+            if last is not None:
+                yield f"data: {last}\n\n".encode()
+
+        return StreamingResponse(lines(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+
+def _line(value: Any) -> bytes:
+    return b"data: " + orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS) + b"\n\n"
+
+
+def front_of(request: Request) -> Front:
+    """What routes depend on."""
+    return Front(request)

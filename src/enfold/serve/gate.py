@@ -1,0 +1,130 @@
+"""What every request passes: its id, who sends it, how large it may be; and what is noted when it has been answered."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from enfold.serve.api.shapes import error_answer
+from enfold.serve.faults import Fault
+from enfold.serve.front import GoneError
+from enfold.serve.keys import Caller, Keys
+from enfold.serve.metrics import Metrics
+from enfold.serve.settings import Settings
+
+__all__ = ["Gate"]
+
+logger = logging.getLogger("enfold.serve")
+
+_OPEN = ("/", "/health", "/ready", "/docs", "/openapi.json", "/favicon.ico")
+"""Paths for which nobody needs a key."""
+_ASSETS = "/playground/"
+_ID = re.compile(r"[\w.-]{1,100}", re.ASCII)
+
+
+class Gate:
+    """Middleware around everything.
+
+    Args:
+        app: what is behind it.
+        settings: the server's.
+        metrics: told of every answer.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
+        self._app, self._settings, self._metrics = app, settings, metrics
+        self._keys = Keys(settings.keys) if settings.keys else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began, status = time.perf_counter(), 0
+        headers = dict(scope["headers"])
+        given = headers.get(b"x-request-id", b"").decode("latin-1")
+        number = given if _ID.fullmatch(given) else uuid.uuid4().hex
+        notes: dict[str, Any] = {}
+        scope.update({"enfold.id": number, "enfold.notes": notes})
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", number.encode())]
+            await send(message)
+
+        try:
+            scope["enfold.caller"] = self._caller(scope["path"], headers)
+            limited = self._limited(headers, receive)
+            await self._app(scope, limited, noted)
+        except Fault as fault:
+            await error_answer(scope["path"], fault)(scope, receive, noted)
+        except GoneError:
+            status = 499  # as proxies write down that the client has gone
+        except Exception:
+            logger.exception("a request failed", extra={"id": number})
+            if status:
+                raise
+            mistake = Fault(500, "internal_error", "the server made a mistake with this request; its log says which")
+            await error_answer(scope["path"], mistake)(scope, receive, noted)
+        finally:
+            self._note(scope, status, time.perf_counter() - began)
+
+    def _caller(self, path: str, headers: dict[bytes, bytes]) -> Caller | None:
+        if self._keys is None or path in _OPEN or path.startswith(_ASSETS):
+            return None
+        given = headers.get(b"authorization", b"").decode("latin-1")
+        kind, _, key = given.partition(" ")
+        if kind.lower() != "bearer":
+            key = headers.get(b"x-api-key", b"").decode("latin-1")
+        return self._keys.who(key.strip())
+
+    def _limited(self, headers: dict[bytes, bytes], receive: Receive) -> Receive:
+        """The same body, as long as it is no larger than it may be.
+
+        Raises:
+            Fault: 413, at once where the head says so, or when it turns out.
+        """
+        most = self._settings.max_bytes
+        told = headers.get(b"content-length", b"0")
+        large = Fault(
+            413, "too_many_bytes", f"the request is larger than the {most:,} bytes that it may have (max_bytes)"
+        )
+        if told.isdigit() and int(told) > most:
+            raise large
+        count = 0
+
+        async def limited() -> Message:
+            nonlocal count
+            message = await receive()
+            count += len(message.get("body", b""))
+            if count > most:
+                raise large
+            return message
+
+        return limited
+
+    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", None) or "other"
+        self._metrics.requests.labels(route, str(status)).inc()
+        self._metrics.seconds.labels(route).observe(seconds)
+        if scope["path"] in ("/health", "/ready", "/metrics") and status < 400:
+            return
+        caller = scope.get("enfold.caller")
+        logger.info(
+            "request",
+            extra={
+                "id": scope["enfold.id"],
+                "method": scope["method"],
+                "path": scope["path"],
+                "status": status,
+                "ms": round(seconds * 1000, 1),
+                **({"key": caller.name} if caller else {}),
+                **scope["enfold.notes"],
+            },
+        )

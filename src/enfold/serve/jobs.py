@@ -1,0 +1,187 @@
+"""What a worker does for a request, by name. Each job runs within a request of the hub, and answers with plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from greenlet import getcurrent
+
+from enfold.errors import InputError
+from enfold.serve.hub import Hub
+from enfold.serve.shelf import Held, Shelf
+from enfold.serve.texts import Piece, Wanted, write_one
+from enfold.tasks.similarity import similarities
+
+__all__ = ["JOBS", "Order"]
+
+Answer = Any
+Send = Callable[[Any], None]
+MOST_TEXTS = 128
+"""Texts that one request may have written for it."""
+
+
+class Order:
+    """What a job has at hand: the model, what was asked, and a way to send parts of the answer.
+
+    Attributes:
+        hub: runs models.
+        shelf: has them.
+        held: the model that was asked for, as it was when the request began.
+        given: what was asked.
+        send: hands over a part of the answer at once.
+    """
+
+    def __init__(self, hub: Hub, shelf: Shelf, held: Held, given: Mapping[str, Any], send: Send) -> None:
+        self.hub, self.shelf, self.held, self.given, self.send = hub, shelf, held, given, send
+
+    def task(self, name: str, long: str | None = None) -> Any:
+        """A task on the model; ``long`` says what becomes of long texts, by default as the task has it."""
+        return self.shelf.task(self.held, name, long)
+
+
+def run_task(order: Order) -> Answer:
+    """Any task: ``{"task", "inputs", "options"}``. With ``stream`` the pieces of a text are sent as they come."""
+    given = order.given
+    task = order.task(given["task"], given.get("long"))
+    options = given["options"]
+    if not given.get("stream"):
+        return task(given["inputs"], **options)
+    for piece in task(given["inputs"], **options, stream=True):
+        order.send(piece)
+    return None
+
+
+def rank(order: Order) -> Answer:
+    """How well texts answer a query, ``{"query", "texts", "raw"}``: a score each.
+
+    A model with one label reads query and text together (a cross-encoder); any other embeds both and compares.
+    """
+    query, texts = order.given["query"], order.given["texts"]
+    if "text-classification" in order.held.tasks and order.held.main.num_labels == 1:
+        function = "none" if order.given.get("raw") else "sigmoid"
+        pairs = [{"text": query, "text_pair": text} for text in texts]
+        return [each["score"] for each in order.task("text-classification")(pairs, function_to_apply=function)]
+    embed = order.task("embed")
+    named = {"query": "query", "document": "document"}
+    chosen = {side: {"prompt_name": name} for side, name in named.items() if embed.prompts.get(name)}
+    vectors = embed([query], **chosen.get("query", {})), embed(texts, **chosen.get("document", {}))
+    return [float(score) for score in similarities(embed.modules.similarity, *vectors)[0]]
+
+
+def tokenize(order: Order) -> Answer:
+    """``{"texts", "special"}``: for each text its tokens with their places."""
+    encoded = order.held.tokenizer.encode_many(
+        order.given["texts"], add_special_tokens=order.given.get("special", True)
+    )
+    return [
+        [
+            {"id": int(number), "text": token, "special": bool(special), "start": int(start), "stop": int(stop)}
+            for number, token, special, (start, stop) in zip(
+                one.ids, one.tokens, one.special_mask, one.offsets.tolist(), strict=True
+            )
+        ]
+        for one in encoded
+    ]
+
+
+def decode(order: Order) -> Answer:
+    """``{"ids", "skip_special"}``: the text of each list of ids."""
+    skip = order.given.get("skip_special", True)
+    return [order.held.tokenizer.decode(ids, skip_special_tokens=skip) for ids in order.given["ids"]]
+
+
+def write(order: Order) -> Answer:
+    """Texts for completions and chats.
+
+    ``{"chat"}`` or ``{"prompts"}``, ``"options"`` of generation, ``"n"`` texts for each, ``"stop"``, ``"chances"``,
+    ``"presence"``, ``"frequency"``, ``"stream"``. With ``stream`` each piece is sent with the number of its text;
+    otherwise the answer has the whole texts. Either tells how many tokens there were.
+    """
+    given = order.given
+    if "chat" in given:
+        prompts = [_chat(order.held, given["chat"])]
+    else:
+        prompts = [_ids(order.held, prompt) for prompt in given["prompts"]]
+    options, copies = dict(given["options"]), given.get("n", 1)
+    if len(prompts) * copies > MOST_TEXTS:
+        raise InputError(f"{len(prompts) * copies} texts are asked for, and one request may have {MOST_TEXTS} written")
+    wanted = [
+        Wanted(
+            prompt, options, tuple(given.get("stop", ())), given.get("chances"), number,
+            given.get("presence", 0.0), given.get("frequency", 0.0),
+        )
+        for prompt in prompts
+        for number in range(copies)
+    ]  # fmt: skip
+    texts = [Piece("") for _ in wanted]
+
+    def write_text(index: int) -> None:
+        for piece in write_one(order.held, wanted[index]):
+            whole = texts[index]
+            whole.text, whole.tokens, whole.finish = whole.text + piece.text, whole.tokens + piece.tokens, piece.finish
+            whole.ids, whole.chances = [*whole.ids, *piece.ids], [*whole.chances, *piece.chances]
+            if given.get("stream") and (piece.text or piece.chances or piece.finish):
+                order.send({"index": index, **asdict(piece)})
+
+    _side_by_side(order.hub, [lambda index=index: write_text(index) for index in range(len(wanted))])  # type: ignore[misc]
+    usage = {"prompt": sum(map(len, prompts)), "written": sum(each.tokens for each in texts)}
+    return {"usage": usage, "texts": None if given.get("stream") else [asdict(each) for each in texts]}
+
+
+def _chat(held: Held, chat: Any) -> list[int]:
+    continues = bool(chat) and chat[-1].get("role") == "assistant"
+    ids: list[int] = held.tokenizer.apply_chat_template(
+        chat, add_generation_prompt=not continues, continue_final_message=continues, return_dict=False
+    )
+    return ids
+
+
+def _ids(held: Held, prompt: Any) -> list[int]:
+    """A prompt's ids; it may be a text, or ids already."""
+    if isinstance(prompt, str):
+        ids = [int(token) for token in held.tokenizer(prompt)["input_ids"]]
+        begin = held.main.generation_config.bos_token_id
+        if not ids and begin is None:
+            raise InputError("the prompt is empty, and this model knows no token to begin with: give some text")
+        return ids or [int(begin)]
+    size = held.main.arch.vocab_size
+    wrong = [token for token in prompt if not (isinstance(token, int) and 0 <= token < size)]
+    if wrong or not prompt:
+        raise InputError(f"the prompt's ids are {prompt!r:.60}, expected one or more, each from 0 to {size - 1}")
+    return list(prompt)
+
+
+def _side_by_side(hub: Hub, works: list[Callable[[], None]]) -> None:
+    """Runs works at once, each on a stack of its own; what one raises ends all and is raised."""
+    if len(works) == 1:
+        works[0]()
+        return
+    failed: list[Exception] = []
+
+    def caught(work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:
+            failed.append(error)
+
+    begun = [hub.begin(lambda work=work: caught(work)) for work in works]  # type: ignore[misc]
+    try:
+        hub.wait_until(lambda: bool(failed) or all(each.dead for each in begun))
+    finally:
+        for each in begun:
+            if not each.dead:
+                each.parent = getcurrent()
+                hub.cancel(each)
+    if failed:
+        raise failed[0]
+
+
+JOBS: Mapping[str, Callable[[Order], Answer]] = {
+    "task": run_task,
+    "rank": rank,
+    "tokenize": tokenize,
+    "decode": decode,
+    "write": write,
+}

@@ -1,0 +1,77 @@
+"""The models of a server: which there are, which are in memory, and a queue for each."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from enfold.errors import InputError
+from enfold.serve.queue import FairQueue
+
+__all__ = ["Served", "name_of", "parse"]
+
+State = Literal["loading", "ready", "asleep", "failed"]
+
+
+@dataclass(eq=False)
+class Served:
+    """A model that requests may name.
+
+    Attributes:
+        name: what they call it.
+        source: where it comes from.
+        dtype: how it is computed.
+        queue: the jobs that wait for it.
+        state: whether it can answer.
+        info: what workers say of it, once it was loaded.
+        version: counts loads.
+        error: why it could not be loaded.
+        used: when it was last asked for, by the monotonic clock.
+    """
+
+    name: str
+    source: str
+    dtype: str
+    queue: FairQueue
+    state: State = "loading"
+    info: dict[str, Any] = field(default_factory=dict)
+    version: int = 1
+    error: str | None = None
+    used: float = field(default_factory=time.monotonic)
+    created: int = field(default_factory=lambda: int(time.time()))
+    reloads: dict[int, asyncio.Future[None]] = field(default_factory=dict)
+
+    @property
+    def tasks(self) -> list[str]:
+        """What it can do."""
+        return list(self.info.get("tasks", ()))
+
+
+def name_of(source: str) -> str:
+    """What a model is called that has no other name: its source without prefix and version, or its folder's name."""
+    if source.startswith("pypi:"):
+        package, _, inside = source.removeprefix("pypi:").partition("#")
+        return package.partition("==")[0] + (f"-{Path(inside).stem}" if inside else "")
+    if source.startswith("enfold:"):
+        return source.removeprefix("enfold:")
+    if Path(source).expanduser().exists() or source.startswith((".", "/", "~")):
+        path = Path(source).expanduser()
+        return path.resolve().stem if path.suffix == ".gguf" else path.resolve().name
+    return source
+
+
+def parse(given: str) -> tuple[str, str]:
+    """The name and the source of ``SOURCE`` or ``NAME=SOURCE``.
+
+    Raises:
+        InputError: there is nothing on one of the sides.
+    """
+    name, equals, source = given.partition("=")
+    if equals and not source.startswith("=") and not name.startswith("pypi:"):
+        if not (name.strip() and source.strip()):
+            raise InputError(f"got {given!r}, expected a model, or NAME=MODEL")
+        return name.strip(), source.strip()
+    return name_of(given), given

@@ -1,0 +1,96 @@
+"""A server's life: it binds, loads, answers, and ends when told to, once what runs is finished."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterable
+from types import FrameType
+
+import uvicorn
+
+from enfold.errors import InputError
+from enfold.serve.app import make_app
+from enfold.serve.dispatch import Dispatcher
+from enfold.serve.logs import start_log
+from enfold.serve.metrics import Metrics
+from enfold.serve.settings import Settings
+
+__all__ = ["serve"]
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, which tells the dispatcher that the end has begun."""
+
+    def __init__(self, config: uvicorn.Config, dispatcher: Dispatcher) -> None:
+        super().__init__(config)
+        self._dispatcher = dispatcher
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._dispatcher.draining = True
+        super().handle_exit(sig, frame)
+
+
+def serve(
+    models: Iterable[str], settings: Settings | None = None, *, dtype: str = "auto",
+    told: Callable[[str], None] | None = None,
+) -> None:  # fmt: skip
+    """Serves models until the process is told to end (SIGTERM, Ctrl-C).
+
+    Args:
+        models: sources as :func:`enfold.pipeline` takes them, or ``NAME=SOURCE``.
+        settings: limits and addresses.
+        dtype: as :func:`enfold.pipeline` takes it.
+        told: told the address, as soon as it answers there.
+
+    Raises:
+        InputError: no models, two of one name, a port that is taken, files of TLS or keys that can't be read.
+    """
+    settings = settings or Settings()
+    metrics = Metrics()
+    dispatcher = Dispatcher(models, dtype, settings, metrics)
+    if not dispatcher.models:
+        raise InputError("there is no model to serve: name one or more")
+    listening = _listen(settings)
+    start_log(settings.log_file)
+    try:
+        config = uvicorn.Config(
+            make_app(dispatcher),
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=int(settings.grace_s) or 1,
+            timeout_keep_alive=75,
+            h11_max_incomplete_event_size=1 << 16,
+            ssl_certfile=settings.certificate,
+            ssl_keyfile=settings.private_key,
+            server_header=False,
+        )
+        config.load()
+    except (OSError, InputError) as error:
+        listening.close()
+        raise InputError(f"the server can't begin: {error}") from error
+    scheme = "https" if settings.certificate else "http"
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    if told:
+        told(f"{scheme}://{host}:{listening.getsockname()[1]}")
+    _Server(config, dispatcher).run(sockets=[listening])
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """The port, bound.
+
+    Raises:
+        InputError: it is taken, or not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listening = socket.socket(family)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((settings.host, settings.port))
+    except OSError as error:
+        listening.close()
+        raise InputError(
+            f"can't listen on {settings.host} port {settings.port}: {error.strerror or error}; choose another with "
+            "--port, 0 for any that is free"
+        ) from error
+    listening.listen(2048)
+    return listening

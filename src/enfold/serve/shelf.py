@@ -1,0 +1,193 @@
+"""The models that a worker holds: loaded beside the work, changed without a request lost, taken down when told to."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import enfold
+from enfold.auto import load_model
+from enfold.checkpoint.sources import describe, resolve
+from enfold.errors import InputError, TaskError
+from enfold.generation.context import context_of
+from enfold.heads import HeadKind
+from enfold.model import PreTrainedModel
+from enfold.serve.hub import Hub
+from enfold.serve.scheduled import scheduled
+from enfold.tasks import TASKS, Task
+from enfold.tasks.loading import fitting_head, tokenizer_home
+from enfold.tasks.offers import tasks_of
+from enfold.tokenization import Tokenizer
+
+__all__ = ["Held", "Shelf"]
+
+_WRITING: tuple[HeadKind, ...] = ("causal-lm", "seq2seq-lm")
+
+
+@dataclass
+class Held:
+    """One version of a model: its files, its tokenizer, its heads as they are asked for.
+
+    Attributes:
+        name: what requests call it.
+        folder: where its files are.
+        dtype: as :func:`enfold.pipeline` takes it.
+        tasks: what it can do, its own head's tasks first.
+        tokenizer: read once for all tasks.
+        models: those that are loaded, by head.
+    """
+
+    name: str
+    source: str
+    folder: Path
+    dtype: str
+    tasks: list[str]
+    tokenizer: Tokenizer
+    models: dict[HeadKind, Any] = field(default_factory=dict)
+    made: dict[tuple[str, str | None], Task] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, name: str, source: str, dtype: str, hub: Hub) -> Held:
+        """Reads a model's files and loads the head of its first task.
+
+        Raises:
+            EnfoldError: files that aren't there or aren't right; a model that no task fits.
+        """
+        folder = resolve(source)
+        tasks = tasks_of(folder)
+        if not tasks:
+            raise TaskError(f"{source} has no head that a task could use: name a checkpoint that was trained for one")
+        first = load_model(folder, _head(folder, tasks[0]), engine="cpu", dtype=dtype)
+        first.require_trained()
+        held = cls(name, source, folder, dtype, tasks, Tokenizer.from_pretrained(tokenizer_home(first) or folder))
+        held.models[first.kind] = scheduled(first, hub)
+        return held
+
+    @property
+    def main(self) -> PreTrainedModel:
+        """The model with the head of its first task."""
+        model: PreTrainedModel = next(iter(self.models.values()))
+        return model
+
+    @property
+    def writes(self) -> bool:
+        """Whether the first task writes."""
+        return self.main.kind in _WRITING
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What clients may know."""
+        model, origin = self.main, describe(self.folder)
+        return {
+            "tasks": self.tasks,
+            "family": model.config.model_type,
+            "class": model.blueprint.class_name,
+            "parameters": model.num_parameters(),
+            "hidden_size": model.arch.hidden_size,
+            "dtype": self.dtype,
+            "max_length": self.context,
+            "labels": list(model.config.id2label.values()) if model.kind not in (*_WRITING, "encoder") else [],
+            "version": origin.version,
+            "license": origin.license,
+            "writes": self.writes,
+            "chats": self.tokenizer.chat_template is not None,
+            "mask_token": self.tokenizer.mask_token,
+            "bytes": 4 * model.num_parameters(),
+        }
+
+    @property
+    def context(self) -> int:
+        """Tokens that the model reads at once."""
+        stated = self.tokenizer.model_max_length
+        limit = context_of(self.main.arch)
+        return min(stated, limit) if limit is not None else stated
+
+
+class Shelf:
+    """Models by name.
+
+    Args:
+        hub: runs them.
+        wake: called, from another thread, when a model has been loaded or has failed to.
+    """
+
+    def __init__(self, hub: Hub, wake: Callable[[], None]) -> None:
+        self._hub, self._wake = hub, wake
+        self._held: dict[str, Held] = {}
+
+    def __getitem__(self, name: str) -> Held:
+        if name not in self._held:
+            raise InputError(f"the model {name!r} is not loaded here")
+        return self._held[name]
+
+    def take(self, held: Held) -> None:
+        """A model that is answered with from now on; requests that run go on with the one before."""
+        self.drop(held.name)
+        self._held[held.name] = held
+
+    def drop(self, name: str) -> None:
+        """Frees a model; requests that run end with it."""
+        if before := self._held.pop(name, None):
+            for model in before.models.values():
+                self._hub.forget(model)
+
+    def begin_load(self, name: str, source: str, dtype: str, told: Callable[[Held | Exception], None]) -> None:
+        """Loads a model in another thread, which tells what came of it."""
+
+        def work() -> None:
+            try:
+                held: Held | Exception = Held.load(name, source, dtype, self._hub)
+            except Exception as error:
+                held = error
+            told(held)
+            self._wake()
+
+        threading.Thread(target=work, name=f"loading {name}", daemon=True).start()
+
+    def task(self, held: Held, name: str, long: Any = None) -> Task:
+        """A task on a model, within a request; a head that isn't loaded yet is waited for.
+
+        Args:
+            held: the model.
+            name: the task.
+            long: as :func:`enfold.pipeline` takes it.
+
+        Raises:
+            TaskError: the model can't do it; says what it can.
+        """
+        if name not in held.tasks:
+            raise TaskError(f"{held.name} can't do {name}; it does {', '.join(held.tasks)}")
+        if (name, long) not in held.made:
+            kind = _head(held.folder, name)
+            if kind not in held.models:
+                loaded = self._wait_for(held, kind)
+                held.models.setdefault(kind, loaded)  # another request may have waited for the same
+            held.made[name, long] = enfold.pipeline(
+                name, model=held.models[kind], tokenizer=held.tokenizer, long=long, progress=False,
+                token_budget=self._hub.token_budget,
+            )  # fmt: skip
+        return held.made[name, long]
+
+    def _wait_for(self, held: Held, kind: HeadKind) -> Any:
+        """Another head of a model, loaded in another thread."""
+        found: list[PreTrainedModel | Exception] = []
+
+        def work() -> None:
+            try:
+                found.append(load_model(held.folder, kind, engine="cpu", dtype=held.dtype))
+            except Exception as error:
+                found.append(error)
+            self._wake()
+
+        threading.Thread(target=work, name=f"loading {held.name}", daemon=True).start()
+        self._hub.wait_until(lambda: bool(found))
+        if isinstance(found[0], Exception):
+            raise found[0]
+        return scheduled(found[0], self._hub)
+
+
+def _head(folder: Path, task: str) -> HeadKind:
+    return fitting_head(folder, task, TASKS[task].load(), {})

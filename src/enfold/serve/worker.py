@@ -1,0 +1,225 @@
+"""A worker: one process that holds models and answers what the server hands it over a socket.
+
+One thread does it all, so that nothing waits for an interpreter's lock: it takes messages, lets the hub take a turn,
+and sends what became of it. Only loading a model happens beside it.
+
+::
+
+    server ──▶ {"load": name, …}  {"drop": name}  {"ask": number, "model", "job", "given"}  {"cancel": number}
+    worker ──▶ {"loaded": name, …}  {"failed": name, …}  {"ask": number, "part" | "done" | "error": …}  {"counts": …}
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from queue import SimpleQueue
+from typing import Any
+
+import greenlet
+
+from enfold.errors import EnfoldError
+from enfold.serve.hub import Asker, Cancelled, Hub
+from enfold.serve.jobs import JOBS, Order
+from enfold.serve.shelf import Held, Shelf
+from enfold.serve.wire import Inbox, pack
+
+__all__ = ["Worker", "main"]
+
+logger = logging.getLogger("enfold.serve")
+
+_COUNTS_EVERY_S = 0.5
+_CHUNK = 1 << 18
+
+
+class Worker:
+    """Answers messages until the other side closes the socket.
+
+    Args:
+        link: to the server.
+        hub: runs models.
+    """
+
+    def __init__(self, link: socket.socket, hub: Hub) -> None:
+        self._link, self._hub = link, hub
+        self._inbox, self._outbox = Inbox(), bytearray()
+        self._asks: dict[int, Asker] = {}
+        self._news: SimpleQueue[dict[str, Any]] = SimpleQueue()
+        self._open = True
+        waker, self._waker = socket.socketpair()
+        self._shelf = Shelf(hub, self._wake)
+        self._selector = selectors.DefaultSelector()
+        for end, name in ((link, "link"), (waker, "waker")):
+            end.setblocking(False)
+            self._selector.register(end, selectors.EVENT_READ, name)
+        self._told = time.monotonic()
+
+    def run(self) -> None:
+        """Works until the server is gone."""
+        while self._open:
+            self._exchange(wait=not self._hub.busy)
+            while not self._news.empty():
+                self._hear(self._news.get())
+            self._hub.turn()
+            self._tell_counts()
+
+    # ── messages ─────────────────────────────────────────────────────────────
+
+    def _exchange(self, *, wait: bool) -> None:
+        """Sends what there is to send and takes what has come; waits for something where there is no other work."""
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._outbox else 0)
+        self._selector.modify(self._link, events, "link")
+        for key, ready in self._selector.select((_COUNTS_EVERY_S if self._untold else None) if wait else 0):
+            if key.data == "waker":
+                key.fileobj.recv(_CHUNK)  # type: ignore[union-attr]
+                continue
+            if ready & selectors.EVENT_WRITE:
+                self._write()
+            if ready & selectors.EVENT_READ:
+                self._read()
+
+    def _write(self) -> None:
+        try:
+            del self._outbox[: self._link.send(self._outbox)]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._open = False
+
+    def _read(self) -> None:
+        try:
+            data = self._link.recv(_CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        self._open = bool(data)
+        for message in self._inbox.feed(data):
+            self._take(message)
+
+    def _send(self, message: Mapping[str, Any]) -> None:
+        self._outbox += pack(message)
+        if len(self._outbox) > _CHUNK:
+            self._write()
+
+    def _take(self, message: Mapping[str, Any]) -> None:
+        if "job" in message:
+            self._begin(message)
+        elif "cancel" in message:
+            asker = self._asks.pop(message["cancel"], None)
+            if asker is not None:
+                self._hub.cancel(asker)
+        elif "load" in message:
+            name, version = message["load"], message["version"]
+            self._shelf.begin_load(
+                name,
+                message["source"],
+                message["dtype"],
+                lambda held: self._news.put(
+                    {"failed": name, "version": version, **_told(held)}
+                    if isinstance(held, Exception)
+                    else {"loaded": name, "version": version, "held": held}
+                ),
+            )
+        elif "drop" in message:
+            self._shelf.drop(message["drop"])
+
+    def _hear(self, news: dict[str, Any]) -> None:
+        """What a thread that loads has to tell."""
+        held: Held | None = news.pop("held", None)
+        if held is not None:
+            self._shelf.take(held)
+            news["info"] = held.info
+        self._send(news)
+
+    def _wake(self) -> None:
+        self._waker.send(b"1")
+
+    # ── requests ─────────────────────────────────────────────────────────────
+
+    def _begin(self, message: Mapping[str, Any]) -> None:
+        number = message["ask"]
+        try:
+            held = self._shelf[message["model"]]
+        except EnfoldError as error:
+            self._send({"ask": number, "error": _told(error)})
+            return
+        order = Order(
+            self._hub, self._shelf, held, message["given"], lambda part: self._send({"ask": number, "part": part})
+        )
+
+        def work() -> None:
+            try:
+                done = JOBS[message["job"]](order)
+                current = greenlet.getcurrent()
+                read = current.read_tokens if isinstance(current, Asker) else 0
+                answer = {"ask": number, "done": done, "read_tokens": read}
+                self._send(answer)
+            except Cancelled:
+                raise
+            except Exception as error:
+                if not isinstance(error, EnfoldError):
+                    logger.exception("a request failed")
+                self._send({"ask": number, "error": _told(error)})
+            finally:
+                self._asks.pop(number, None)
+
+        self._asks[number] = self._hub.begin(work)
+
+    @property
+    def _untold(self) -> bool:
+        """Whether something was done that the server has not heard of."""
+        return bool(self._hub.counts.batches or self._hub.counts.steps)
+
+    def _tell_counts(self) -> None:
+        """Now and then, what was done since the last time."""
+        now = time.monotonic()
+        counts = self._hub.counts
+        if now - self._told < _COUNTS_EVERY_S or not self._untold:
+            return
+        self._told = now
+        kept = self._hub.prefixes.values()
+        self._send(
+            {
+                "counts": {
+                    "read_tokens": counts.read_tokens,
+                    "written_tokens": counts.written_tokens,
+                    "batches": counts.batches,
+                    "steps": counts.steps,
+                    "prefix_bytes": sum(each.nbytes for each in kept),
+                    "prefix_found": sum(each.found for each in kept),
+                    "prefix_asked": sum(each.asked for each in kept),
+                }
+            }
+        )
+        counts.read_tokens = counts.written_tokens = 0
+        counts.batches, counts.steps = [], []
+
+
+def _told(error: Exception) -> dict[str, Any]:
+    """An error as the server hears of it: the names of its classes, the nearest first, and what it says."""
+    kinds = [kind.__name__ for kind in type(error).__mro__ if kind not in (object, BaseException)]
+    return {"kinds": kinds, "message": str(error)}
+
+
+def main() -> None:
+    """The process's beginning: ``python -m enfold.serve.worker SOCKET TOKEN_BUDGET LATENCY_S SLOTS PREFIX_BYTES``."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server decides when its workers end
+    link, token_budget, latency_s, slots, prefix_bytes = sys.argv[1:]
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    hub = Hub(
+        token_budget=int(token_budget), latency_s=float(latency_s), slots=int(slots), prefix_bytes=int(prefix_bytes)
+    )
+    Worker(socket.socket(fileno=int(link)), hub).run()
+    sys.stderr.flush()
+    os._exit(0)  # threads that load models need not end first
+
+
+if __name__ == "__main__":
+    main()
