@@ -99,7 +99,8 @@ class Dispatcher:
         """A model by name; without one the first that does the task.
 
         Raises:
-            Fault: 404 for a name that isn't there, or a task that none does; 503 for a model that failed to load.
+            Fault: 404 for a name that isn't there, or a task that none does; 422 for one that the model doesn't do; 503
+                for a model that failed to load.
         """
         if name:
             model = self.models.get(name)
@@ -118,6 +119,11 @@ class Dispatcher:
                     404, "model_not_found", f"no model here does {task}: {self._what_each_does()}", param="model"
                 )
             model = fits[0]
+        if task is not None and model.info and task not in model.tasks:
+            others = [each.name for each in self.models.values() if task in each.tasks]
+            hint = f"; {' and '.join(others)} would" if others else ""
+            told = f"{model.name} can't do {task}{hint}; it does {', '.join(model.tasks)}"
+            raise Fault(422, "wrong_task", told, param="model")
         if model.state == "failed":
             raise Fault(503, "model_failed", f"the model {model.name!r} could not be loaded: {model.error}")
         return model

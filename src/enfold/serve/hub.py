@@ -154,7 +154,8 @@ class Hub:
 
     def begin(self, work: Callable[[], None]) -> Asker:
         """A request; it runs from the next turn on. What ``work`` raises is raised by :meth:`turn`."""
-        request = Asker(work)
+        current = getcurrent()
+        request = Asker(work, current.parent or current)  # of whoever drives the hub, also where a request begins it
         self._ready.append(request)
         return request
 
@@ -255,8 +256,11 @@ class Hub:
         return parent.switch()
 
     def _run_ready(self) -> None:
-        for _ in range(len(self._ready)):
-            self._ready.popleft().switch()
+        waiting, self._ready = self._ready, deque()
+        while waiting:
+            request = waiting.popleft()
+            if not request.dead:  # it may have been cancelled by one before
+                request.switch()
 
     def _read_some(self) -> None:
         """One pass: what waits longest, and what fits beside it."""

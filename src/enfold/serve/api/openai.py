@@ -42,13 +42,17 @@ class _Body(BaseModel):
     def _without_effect(cls, values: Any) -> Any:
         if not isinstance(values, Mapping):
             return values
-        kept = {name: value for name, value in values.items() if name in cls.model_fields or name not in _NO_EFFECT}
-        unknown = [name for name in kept if name not in cls.model_fields and kept[name] not in (None, [], {}, False)]
+        known = {field.alias or name for name, field in cls.model_fields.items()}
+        unknown = [
+            name
+            for name, value in values.items()
+            if name not in known and name not in _NO_EFFECT and value not in (None, [], {}, False)
+        ]
         if unknown:
-            near = difflib.get_close_matches(str(unknown[0]), cls.model_fields, n=1)
+            near = difflib.get_close_matches(str(unknown[0]), known, n=1)
             hint = f" (did you mean {near[0]}?)" if near else ""
             raise ValueError(f"{', '.join(map(repr, unknown))} is not something this server does{hint}")
-        return {name: value for name, value in kept.items() if name in cls.model_fields}
+        return {name: value for name, value in values.items() if name in known}
 
 
 class EmbeddingsBody(_Body):
@@ -278,7 +282,7 @@ def _options(body: _Writing, new: int) -> dict[str, Any]:
         options |= (
             {"do_sample": True, "temperature": body.temperature} if body.temperature > 0 else {"do_sample": False}
         )
-    elif body.top_p is not None or body.top_k is not None or body.min_p is not None:
+    elif any(each is not None for each in (body.top_p, body.top_k, body.min_p, body.seed)) or (body.n or 1) > 1:
         options["do_sample"] = True
     if options.get("do_sample", True):
         chosen = {"top_p": body.top_p, "top_k": body.top_k, "min_p": body.min_p}
