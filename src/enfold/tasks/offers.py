@@ -9,6 +9,7 @@ from enfold.auto import load_config
 from enfold.blueprint import Blueprint
 from enfold.checkpoint.contents import Contents
 from enfold.checkpoint.files import is_adapter, open_weights
+from enfold.checkpoint.sources import card_task
 from enfold.families import family_of
 from enfold.heads import HeadKind
 from enfold.tasks.registry import TASKS
@@ -19,7 +20,7 @@ _OF_AN_INDEX = ("search",)
 
 
 def tasks_of(folder: Path, **where: Any) -> list[str]:
-    """The tasks that a model's files have all tensors for, those of its own head first.
+    """The tasks that a model's files have all tensors for, the one that its card names first, then those of its head.
 
     Tasks that read hidden states alone are counted for models that read in both directions, and for those that were
     trained to embed. Tasks that need more than a model, as an index, are not counted.
@@ -57,4 +58,10 @@ def tasks_of(folder: Path, **where: Any) -> list[str]:
         if fits:
             found.append(name)
     first = "encoder" if embeds or not heads else heads[0]
-    return sorted(found, key=lambda name: first not in (TASKS[name].load().head, *TASKS[name].load().other_heads))
+    tag = card_task(folder)
+
+    def place(name: str) -> tuple[bool, bool]:
+        task = TASKS[name].load()
+        return name != tag or task.head == "encoder", first not in (task.head, *task.other_heads)
+
+    return sorted(found, key=place)

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Final
 
 from enfold.checkpoint.sources.folder import looks_like_path, resolve_folder
-from enfold.checkpoint.sources.origin import Origin, card_license, describe
+from enfold.checkpoint.sources.origin import Origin, card_license, card_task, describe
 from enfold.checkpoint.sources.shipped import PREFIX, resolve_shipped
 from enfold.checkpoint.sources.want import Want
 from enfold.errors import SourceError
 
-__all__ = ["Origin", "Want", "card_license", "describe", "resolve"]
+__all__ = ["Origin", "Want", "card_license", "card_task", "describe", "resolve"]
 
 # One or two parts, as hubs allow them: letters, digits, ".", "_" and "-".
 _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[\w.-]{1,96})?", re.ASCII)

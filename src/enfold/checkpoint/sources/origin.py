@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-__all__ = ["Origin", "card_license", "describe"]
+__all__ = ["Origin", "card_license", "card_task", "describe"]
 
 _FRONT_MATTER: Final = re.compile(r"\A---\s*\n(.*?)\n---\s*$", re.DOTALL | re.MULTILINE)
 _LICENSE: Final = re.compile(r"^license:[ \t]*(?:\n[ \t]*-[ \t]*)?['\"]?([^\s'\"#]+)", re.MULTILINE)
+_TASK: Final = re.compile(r"^pipeline_tag:[ \t]*['\"]?([^\s'\"#]+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,19 @@ def describe(folder: Path) -> Origin:
 
 def card_license(folder: Path) -> str | None:
     """The licence that the model card (README.md) states in its front matter, such as "apache-2.0"."""
+    return _stated(folder, _LICENSE)
+
+
+def card_task(folder: Path) -> str | None:
+    """The task that the model card states likewise, such as "translation"."""
+    return _stated(folder, _TASK)
+
+
+def _stated(folder: Path, what: re.Pattern[str]) -> str | None:
     try:
         text = (folder / "README.md").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
     front = _FRONT_MATTER.match(text)
-    stated = _LICENSE.search(front[1]) if front else None
+    stated = what.search(front[1]) if front else None
     return stated[1] if stated else None
