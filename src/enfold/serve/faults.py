@@ -34,11 +34,15 @@ class Fault(HTTPException):
 
 
 _OF_WORKERS: Mapping[str, tuple[int, str]] = {
+    "LimitError": (422, "too_many_tokens"),
     "TextTooLongError": (422, "context_length_exceeded"),
     "InputError": (422, "invalid_request"),
     "TaskError": (422, "wrong_task"),
     "TokenizerError": (422, "invalid_request"),
     "UntrainedHeadError": (422, "untrained_head"),
+    "SourceError": (503, "model_failed"),
+    "CheckpointError": (503, "model_failed"),
+    "ConfigError": (503, "model_failed"),
     "NumericalError": (500, "model_error"),
     "MissingDependencyError": (501, "not_available"),
     "MemoryError": (503, "out_of_memory"),

@@ -20,20 +20,13 @@ from enfold.serve.models import Served
 from enfold.serve.queue import Job
 from enfold.serve.settings import Settings
 
-__all__ = ["Front", "GoneError", "cost_of", "front_of"]
+__all__ = ["Front", "GoneError", "front_of"]
 
 _BYTES_PER_TOKEN = 4
 
 
 class GoneError(Exception):
     """The client has gone; nobody reads an answer."""
-
-
-def cost_of(texts: Sequence[Any]) -> int:
-    """How many tokens texts may have, about: four bytes each, and two that stand around a text."""
-    return sum(
-        (len(text.encode("utf-8", "replace")) // _BYTES_PER_TOKEN if isinstance(text, str) else 8) + 2 for text in texts
-    )
 
 
 class Front:
@@ -72,13 +65,23 @@ class Front:
     def job(
         self, model: Served, do: str, given: dict[str, Any], texts: Sequence[Any], writes: int = 0, new: int = 0
     ) -> Job:
-        """A job for the one who asks."""
-        cost = cost_of(texts) + writes * new
+        """A job for the one who asks.
+
+        Args:
+            model: which one is asked.
+            do: the job's name.
+            given: what it needs.
+            texts: all that are read.
+            writes: how many texts are written.
+            new: tokens of each of these.
+        """
+        size = sum(len(text.encode("utf-8", "replace")) if isinstance(text, str) else 8 for text in texts)
+        cost = size // _BYTES_PER_TOKEN + 2 * len(texts) + writes * new
         self.caller.spend(cost)
-        return Job(
-            model.name, do, {**given, "max_tokens": self.settings.max_tokens}, cost, writes,
-            self.caller.name, self.caller.priority,
-        )  # fmt: skip
+        limits: dict[str, Any] = {"max_tokens": self.settings.max_tokens}
+        if size + 2 * len(texts) > self.settings.max_tokens:  # a token has a byte or more
+            limits["counted"] = [text for text in texts if isinstance(text, str)]
+        return Job(model.name, do, {**given, **limits}, cost, writes, self.caller.name, self.caller.priority)
 
     async def ask(self, job: Job) -> Answer:
         """The answer to a job; where the client goes away, the job ends.

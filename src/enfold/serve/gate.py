@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
@@ -85,23 +86,30 @@ class Gate:
         return self._keys.who(key.strip())
 
     def _limited(self, headers: dict[bytes, bytes], receive: Receive) -> Receive:
-        """The same body, as long as it is no larger than it may be.
+        """The same body, as long as it is no larger than it may be, and doesn't keep the server waiting.
 
         Raises:
-            Fault: 413, at once where the head says so, or when it turns out.
+            Fault: 413, at once where the head says so, or when it turns out; 408.
         """
-        most = self._settings.max_bytes
-        told = headers.get(b"content-length", b"0")
-        large = Fault(
-            413, "too_many_bytes", f"the request is larger than the {most:,} bytes that it may have (max_bytes)"
-        )
-        if told.isdigit() and int(told) > most:
+        most, patience = self._settings.max_bytes, self._settings.patience_s
+        told, close = f"the rest of the request did not come within {patience:g} s", {"Connection": "close"}
+        late = Fault(408, "too_slow", told, headers=close)
+        length = headers.get(b"content-length", b"0")
+        told = f"the request is larger than the {most:,} bytes that it may have (max_bytes)"
+        large = Fault(413, "too_many_bytes", told, headers=close)
+        if length.isdigit() and int(length) > most:
             raise large
-        count = 0
+        count, more = 0, True
 
         async def limited() -> Message:
-            nonlocal count
-            message = await receive()
+            nonlocal count, more
+            if not more:
+                return await receive()
+            try:
+                message = await asyncio.wait_for(receive(), patience)
+            except asyncio.TimeoutError:
+                raise late from None
+            more = bool(message.get("more_body"))
             count += len(message.get("body", b""))
             if count > most:
                 raise large

@@ -16,12 +16,16 @@ from enfold.serve.texts import Piece, Wanted, write_one
 from enfold.tasks.preset import check_call_options
 from enfold.tasks.similarity import similarities
 
-__all__ = ["JOBS", "Order"]
+__all__ = ["JOBS", "Order", "check_tokens"]
 
 Answer = Any
 Send = Callable[[Any], None]
 MOST_TEXTS = 128
 """Texts that one request may have written for it."""
+
+
+class LimitError(InputError):
+    """More than this server lets one request have."""
 
 
 class Order:
@@ -41,6 +45,20 @@ class Order:
     def task(self, name: str, long: str | None = None) -> Any:
         """A task on the model; ``long`` says what becomes of long texts, by default as the task has it."""
         return self.shelf.task(self.held, name, long)
+
+
+def check_tokens(order: Order) -> None:
+    """Counts the tokens of texts that may have too many.
+
+    Raises:
+        LimitError: they have.
+    """
+    most, texts = order.given["max_tokens"], order.given.get("counted")
+    if texts is None:
+        return
+    count = sum(map(len, order.held.tokenizer.encode_many(texts)))
+    if count > most:
+        raise LimitError(f"the texts have {count:,} tokens, and one request may have {most:,} (max_tokens)")
 
 
 def run_task(order: Order) -> Answer:

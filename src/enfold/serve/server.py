@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from collections.abc import Callable, Iterable
 from types import FrameType
@@ -13,13 +14,14 @@ from enfold.serve.app import make_app
 from enfold.serve.dispatch import Dispatcher
 from enfold.serve.logs import start_log
 from enfold.serve.metrics import Metrics
+from enfold.serve.protocol import protocol_of
 from enfold.serve.settings import Settings
 
 __all__ = ["serve"]
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's, which tells the dispatcher that the end has begun."""
+    """uvicorn's, which tells the dispatcher that the end has begun, and ends with status 0 where it was told to."""
 
     def __init__(self, config: uvicorn.Config, dispatcher: Dispatcher) -> None:
         super().__init__(config)
@@ -27,7 +29,8 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._dispatcher.draining = True
-        super().handle_exit(sig, frame)
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
 
 
 def serve(
@@ -55,11 +58,12 @@ def serve(
     try:
         config = uvicorn.Config(
             make_app(dispatcher),
+            http=protocol_of(settings),
+            ws="none",
             log_config=None,
             access_log=False,
             timeout_graceful_shutdown=int(settings.grace_s) or 1,
             timeout_keep_alive=75,
-            h11_max_incomplete_event_size=1 << 16,
             ssl_certfile=settings.certificate,
             ssl_keyfile=settings.private_key,
             server_header=False,

@@ -27,6 +27,8 @@ class Settings:
         queue_requests: requests of one model that may wait.
         queue_tokens: tokens of one model's waiting requests, as far as their length tells.
         timeout_s: seconds that a request may take, waiting included.
+        patience_s: seconds to wait for a request's head, and for each further part of its body.
+        max_head_bytes: of a request's head.
         max_bytes: of a request's body.
         max_texts: of one request.
         max_tokens: of one request's texts together.
@@ -53,6 +55,8 @@ class Settings:
     queue_requests: int = 256
     queue_tokens: int = 1 << 18
     timeout_s: float = 120.0
+    patience_s: float = 20.0
+    max_head_bytes: int = 1 << 16
     max_bytes: int = 4 << 20
     max_texts: int = 1024
     max_tokens: int = 1 << 17

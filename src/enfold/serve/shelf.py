@@ -11,7 +11,7 @@ from typing import Any
 import enfold
 from enfold.auto import load_model
 from enfold.checkpoint.sources import describe, resolve
-from enfold.errors import InputError, TaskError
+from enfold.errors import CheckpointError, InputError, TaskError
 from enfold.generation.context import context_of
 from enfold.heads import HeadKind
 from enfold.model import PreTrainedModel
@@ -185,7 +185,8 @@ class Shelf:
         threading.Thread(target=work, name=f"loading {held.name}", daemon=True).start()
         self._hub.wait_until(lambda: bool(found))
         if isinstance(found[0], Exception):
-            raise found[0]
+            told = f"{held.name} has its {kind} in files that can't be read any more: {found[0]}"
+            raise CheckpointError(told) from found[0]
         return scheduled(found[0], self._hub)
 
 

@@ -26,7 +26,7 @@ import greenlet
 
 from enfold.errors import EnfoldError
 from enfold.serve.hub import Asker, Cancelled, Hub
-from enfold.serve.jobs import JOBS, Order
+from enfold.serve.jobs import JOBS, Order, check_tokens
 from enfold.serve.shelf import Held, Shelf
 from enfold.serve.wire import Inbox, pack
 
@@ -156,6 +156,7 @@ class Worker:
 
         def work() -> None:
             try:
+                check_tokens(order)
                 done = JOBS[message["job"]](order)
                 current = greenlet.getcurrent()
                 read = current.read_tokens if isinstance(current, Asker) else 0
