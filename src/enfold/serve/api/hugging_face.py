@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from enfold.serve.api.openai import ChatBody, ResponseFormat, answer_chat
+from enfold.serve.api.openai import ChatBody, JsonSchema, ResponseFormat, answer_chat
 from enfold.serve.api.shapes import json_answer
 from enfold.serve.faults import Fault
 from enfold.serve.front import Front, front_of
@@ -44,6 +44,14 @@ class Format(BaseModel):
     value: dict[str, Any] | bool | None = None
     json_schema: dict[str, Any] | None = None
 
+    def usual(self) -> ResponseFormat:
+        """The same in OpenAI's words."""
+        named = self.json_schema or {}
+        schema = self.value if self.value is not None else named.get("schema", self.json_schema)
+        if not isinstance(schema, dict | bool):
+            return ResponseFormat(type="text" if self.type == "text" else "json_object")
+        return ResponseFormat(type="json_schema", json_schema=JsonSchema(schema=schema))
+
 
 class HubChatBody(ChatBody):
     """A chat; the model stands in the path."""
@@ -57,15 +65,7 @@ async def chat(model: str, body: HubChatBody, front: Asked) -> Response:
     """Answers a chat, as ``/v1/chat/completions`` does."""
     asked = body.response_format
     if isinstance(asked, Format):
-        schema = {"name": "", "schema": asked.value} if asked.value is not None else asked.json_schema
-        kind = (
-            "json_schema"
-            if schema
-            else asked.type.replace("json", "json_object")
-            if asked.type == "json"
-            else asked.type
-        )
-        body.response_format = ResponseFormat.model_validate({"type": kind, "json_schema": schema})
+        body.response_format = asked.usual()
     body.model = model
     return await answer_chat(body, front)
 
@@ -122,14 +122,12 @@ def _task_for(served: Served, inputs: Any, parameters: Mapping[str, Any]) -> str
 
 
 def _texts(inputs: Any) -> list[Any]:
-    """The texts of a request, to count them."""
-    if isinstance(inputs, str):
-        return [inputs]
+    """All texts of a request, to count them; what is no text is for the task to refuse."""
     if isinstance(inputs, Mapping):
-        return [text for value in inputs.values() for text in ([value] if isinstance(value, str) else value or [])]
-    return [
-        text for item in inputs for text in ([item] if isinstance(item, str) else _texts(item) if item else [])
-    ] or [*inputs]
+        return _texts(list(inputs.values()))
+    if isinstance(inputs, list):
+        return [text for item in inputs for text in _texts(item)]
+    return [inputs]
 
 
 # ── parameters ───────────────────────────────────────────────────────────────

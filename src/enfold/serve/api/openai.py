@@ -99,7 +99,7 @@ class _Writing(_Body):
     stop: str | list[str] | None = Field(None, max_length=10_000)
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
-    repetition_penalty: float | None = Field(None, gt=0, le=10)
+    repetition_penalty: float | None = Field(None, ge=0.01, le=10)
     logit_bias: dict[str, float] | None = Field(None, max_length=1000)
     response_format: ResponseFormat | None = None
     stream: bool | None = None
