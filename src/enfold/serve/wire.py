@@ -41,6 +41,8 @@ def _packed_array(value: Any) -> Any:
         return msgpack.ExtType(_ARRAY, msgpack.packb((whole.dtype.str, whole.shape, whole.tobytes())))
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, int):
+        raise OverflowError(f"a number of {len(str(value))} digits is too large")
     raise TypeError(f"a {type(value).__name__} can't be sent")
 
 
