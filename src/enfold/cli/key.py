@@ -24,6 +24,9 @@ def command(file: Path, name: str, priority: Literal["high", "normal", "low"] | 
     """Adds a key called NAME to FILE, for 'enfold serve --keys FILE', and prints it; the file keeps its hash alone.
 
     A server that runs takes the new key at once. To take one back, remove its entry from the file.
+
+    \b
+    enfold key keys.json ann --tokens-per-minute 100000
     """
     from enfold.serve.keys import new_key
 
