@@ -31,6 +31,7 @@ from rich.table import Table
 
 from common import console, describe_machine, minilm_folder, shared_data
 
+HERE = Path(sys.executable).parent
 CLIENTS = (1, 4, 16, 64)
 CHATTERS = (1, 4, 8)
 SECONDS, CHAT_SECONDS, OVERLOAD_SECONDS = 8, 20, 60
@@ -93,7 +94,7 @@ def server(name: str, home: Path, threads: int = 2) -> Iterator[tuple[str, subpr
     serve = [sys.executable, "-m", "enfold", "serve", "--port", str(port), "--log-file", str(home / "log")]
     commands = {
         "sentence-transformers": [sys.executable, str(home / "peer.py"), minilm_folder(), str(port)],
-        "transformers serve": [str(Path(sys.executable).parent / "transformers"), "serve", str(home / "smollm2"), "--port", str(port)],
+        "transformers serve": [str(HERE / "transformers"), "serve", str(home / "smollm2"), "--port", str(port)],
         "enfold": [*serve, f"minilm={minilm_folder()}"],
         "enfold, int8": [*serve, f"minilm={minilm_folder()}", "--dtype", "int8"],
         "enfold, chat": [*serve, f"chat={home / 'smollm2'}"],
@@ -140,7 +141,7 @@ def ask(address: str, path: str, body: Any) -> Any:
 
 
 def load(url: str, clients: int, seconds: int, bodies: Path, home: Path) -> dict[str, float]:
-    """What clients, who send one request after another, meet: requests a second, milliseconds of half and of 99 of 100."""
+    """What clients meet who send one request after another: requests a second, median and 99th percentile in ms."""
     command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "300s", "-s", str(home / "load.lua"), url]
     ran = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "BODIES": str(bodies)}, check=True)
     found: dict[str, float] = json.loads(re.findall(r"^\{.*\}$", ran.stdout, re.MULTILINE)[-1])
@@ -243,9 +244,8 @@ def chats(home: Path, rounds: int) -> None:
             bodies.write_text("\n".join(map(json.dumps, asked)) + "\n")
             with server(side, home) as (address, _):
                 if not turn:
-                    console.print(
-                        f"{side}: {ask(address, '/v1/chat/completions', asked[0])['choices'][0]['message']['content']!r}"
-                    )
+                    first = ask(address, "/v1/chat/completions", asked[0])
+                    console.print(f"{side}: {first['choices'][0]['message']['content']!r}")
                 for clients in CHATTERS:
                     load(f"{address}/v1/chat/completions", clients, 3, bodies, home)
                     found[side][clients].append(
@@ -308,15 +308,16 @@ def overload(home: Path, capacity: float | None) -> None:
         statuses = {status: int(count) for status, count in re.findall(r"\[(\d+)\]\s+(\d+) responses", told)}
         errors = re.findall(r"^\s*\[(\d+)\]\s+(?!\d+ responses)(.*)$", told, re.MULTILINE)
         slowest = re.search(r"Slowest:\s+([\d.]+)", told)
+        console.print(f"overload: {capacity:.0f} requests/s are answered with 64 clients")
         console.print(
-            f"overload: {capacity:.0f} requests/s are answered with 64 clients; {2 * capacity:.0f}/s were to be sent by {senders} for "
-            f"{OVERLOAD_SECONDS} s: {statuses}, errors {errors or 'none'}, slowest {slowest[1] if slowest else '?'} s; memory "
-            f"{before:.0f} MB before, at most {max(seen):.0f}, {memory_of(process):.0f} at the end"
+            f"{senders} clients, {2 * capacity:.0f}/s, {OVERLOAD_SECONDS} s: {statuses}, errors {errors or 'none'}"
         )
+        console.print(f"slowest {slowest[1] if slowest else '?'} s")
+        after = memory_of(process)
+        console.print(f"memory: {before:.0f} MB before, at most {max(seen):.0f}, {after:.0f} at the end")
         time.sleep(2)
-        console.print(
-            f"then one request: {len(ask(address, '/embed', {'inputs': text})[0])} numbers; still the same process: {process.poll() is None}"
-        )
+        answered = len(ask(address, "/embed", {"inputs": text})[0]) == 384
+        console.print(f"then one request: answered: {answered}, by the same process: {process.poll() is None}")
 
 
 def main() -> None:

@@ -364,6 +364,9 @@ def test_keys_open_the_server(tmp_path: Path) -> None:
         headers = {"authorization": f"Bearer {limited}"}
         statuses = [client.post("/predict", json=FINE, headers=headers).status_code for _ in range(3)]
         assert statuses == [200, 200, 429]
+        assert client.post("/reload/judge", headers={"x-api-key": key}).status_code == 403
+        operator = {"x-api-key": made_key(file, "cy", "--operator")}
+        assert client.post("/reload/judge", headers=operator, timeout=30).status_code == 200
         file.write_text("{")  # an unreadable file leaves the keys as they were
         assert client.post("/predict", json=FINE, headers={"x-api-key": key}).status_code == 200
         assert key not in server.log.read_text()

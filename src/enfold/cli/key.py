@@ -19,6 +19,7 @@ __all__ = ["command"]
 @click.option("--priority", type=click.Choice(["high", "normal", "low"]), help="Before whom its requests are answered.")
 @click.option("--requests-per-minute", type=click.IntRange(1), metavar="N")
 @click.option("--tokens-per-minute", type=click.IntRange(1), metavar="N")
+@click.option("--operator", is_flag=True, default=None, help="May load models anew, by /reload.")
 @options.debug
 def command(file: Path, name: str, priority: Literal["high", "normal", "low"] | None, **limits: Any) -> None:
     """Adds a key called NAME to FILE, for 'enfold serve --keys FILE', and prints it; the file keeps its hash alone.

@@ -35,6 +35,9 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--patience", "patience_s", type=click.FloatRange(0.1), metavar="S", help="Seconds to wait for parts of a request."
 )
+@click.option(
+    "--grace", "grace_s", type=click.FloatRange(0.1), metavar="S", help="Seconds for what runs, once told to end."
+)
 @click.option("--max-bytes", type=click.IntRange(1), metavar="N", help="Of a request.")
 @click.option("--max-texts", type=click.IntRange(1), metavar="N", help="Of a request.")
 @click.option("--max-tokens", type=click.IntRange(1), metavar="N", help="Of a request's texts together.")

@@ -80,7 +80,7 @@ class Dispatcher:
     @property
     def ready(self) -> bool:
         """Whether every model can answer, now or after it was loaded again."""
-        return not self.draining and all(model.state in ("ready", "asleep") for model in self.models.values())
+        return not self.draining and all(model.info and model.state != "failed" for model in self.models.values())
 
     @property
     def members(self) -> list[Member]:

@@ -32,12 +32,14 @@ class Caller:
         priority: of its requests.
         requests_per_minute: None for no limit.
         tokens_per_minute: about; None for no limit.
+        operator: whether it may load models anew.
     """
 
     name: str = ""
     priority: Priority = "normal"
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
+    operator: bool = False
     _left: dict[str, tuple[float, float]] = field(default_factory=dict, repr=False)
     _clock: Callable[[], float] = field(default=time.monotonic, repr=False)
 
@@ -73,7 +75,7 @@ def new_key(path: Path, name: str, **limits: Any) -> str:
     Args:
         path: the file.
         name: whose key it is.
-        limits: ``priority``, ``requests_per_minute``, ``tokens_per_minute``.
+        limits: ``priority``, ``requests_per_minute``, ``tokens_per_minute``, ``operator``.
 
     Raises:
         InputError: there is a key of this name, or the file is none of keys.
@@ -163,4 +165,4 @@ class Keys:
 
 
 def _fixed(caller: Caller) -> tuple[Any, ...]:
-    return caller.name, caller.priority, caller.requests_per_minute, caller.tokens_per_minute
+    return caller.name, caller.priority, caller.requests_per_minute, caller.tokens_per_minute, caller.operator

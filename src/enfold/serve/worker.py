@@ -211,7 +211,8 @@ def _told(error: Exception) -> dict[str, Any]:
 
 def main() -> None:
     """The process's beginning: ``python -m enfold.serve.worker SOCKET TOKEN_BUDGET LATENCY_S SLOTS PREFIX_BYTES``."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server decides when its workers end
+    for each in (signal.SIGINT, signal.SIGTERM):  # a group's; the server decides when its workers end
+        signal.signal(each, signal.SIG_IGN)
     link, token_budget, latency_s, slots, prefix_bytes = sys.argv[1:]
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     hub = Hub(

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 import enfold
 from enfold.serve.api.shapes import json_answer
+from enfold.serve.faults import Fault
 from enfold.serve.front import Front, front_of
 
 __all__ = ["router"]
@@ -42,6 +43,13 @@ async def metrics(front: Asked) -> Response:
 
 @router.post("/reload/{model:path}")
 async def reload(model: str, front: Asked) -> Response:
-    """Loads a model's files anew; the model answers as before until that is done, and stays where it can't be done."""
+    """Loads a model's files anew; the model answers as before until that is done, and stays where it can't be done.
+
+    With keys an operator's is needed; without, this machine's own clients alone may.
+    """
+    host = front.request.client.host if front.request.client else ""
+    if not (front.caller.operator if front.settings.keys else host in ("127.0.0.1", "::1")):
+        told = "loading models anew takes an operator's key ('enfold key FILE NAME --operator')"
+        raise Fault(403, "not_an_operator", told)
     served = await front.dispatcher.reload(model)
     return json_answer({"model": served.name, "version": served.version, "state": served.state})
