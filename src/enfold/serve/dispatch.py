@@ -29,6 +29,8 @@ __all__ = ["Dispatcher"]
 
 logger = logging.getLogger("enfold.serve")
 
+_SPAN_S = 2.0
+"""Over which the speed is measured."""
 _AHEAD = 3
 """Passes that a worker has jobs for; fewer would let it wait, more could not be dropped any more."""
 
@@ -61,7 +63,7 @@ class Dispatcher:
         self._waiting: dict[Job, Running] = {}
         self._turn = 0
         self._speed = 0.0
-        self._ended: list[tuple[float, int]] = []
+        self._since, self._done_cost = time.monotonic(), 0
         self._changed = asyncio.Event()
         self.draining = False
 
@@ -242,8 +244,7 @@ class Dispatcher:
         model, seconds = self.models[job.model], self.settings.timeout_s
         running = self._admit(model, job)
         began = time.perf_counter()
-        late = Fault(504, "timeout", f"the request took longer than the {seconds:g} s that this server gives one")
-        timer = asyncio.get_running_loop().call_later(seconds, running.news.put_nowait, late)
+        timer = asyncio.get_running_loop().call_later(seconds, self._late, running)
         try:
             while True:
                 news = await running.news.get()
@@ -258,6 +259,10 @@ class Dispatcher:
         finally:
             timer.cancel()
             self._drop(model, job)
+
+    def _late(self, running: Running) -> None:
+        told = f"the request took longer than the {self.settings.timeout_s:g} s that this server gives one"
+        running.news.put_nowait(Fault(504, "timeout", told))
 
     def _admit(self, model: Served, job: Job) -> Running:
         if self.draining:
@@ -288,10 +293,9 @@ class Dispatcher:
     def _learn(self, job: Job) -> None:
         """How much is done a second."""
         now = time.monotonic()
-        self._ended.append((now, job.cost))
-        if now - self._ended[0][0] > 1:
-            self._speed = sum(cost for _, cost in self._ended) / (now - self._ended[0][0])
-            self._ended = [each for each in self._ended if now - each[0] < 5]
+        self._done_cost += job.cost
+        if now - self._since > _SPAN_S:
+            self._speed, self._since, self._done_cost = self._done_cost / (now - self._since), now, 0
 
     def _drop(self, model: Served, job: Job) -> None:
         """A job that has ended, or that nobody waits for."""

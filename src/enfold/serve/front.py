@@ -154,6 +154,6 @@ def _line(value: Any) -> bytes:
     return b"data: " + orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS) + b"\n\n"
 
 
-def front_of(request: Request) -> Front:
-    """What routes depend on."""
+async def front_of(request: Request) -> Front:
+    """What routes depend on. It waits for nothing; were it no coroutine, a thread would run it."""
     return Front(request)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import lru_cache
 from typing import Any
 
 from greenlet import getcurrent
@@ -13,6 +14,7 @@ from enfold.errors import InputError
 from enfold.serve.hub import Hub
 from enfold.serve.shelf import Held, Shelf
 from enfold.serve.texts import Piece, Wanted, write_one
+from enfold.tasks import Task
 from enfold.tasks.preset import check_call_options
 from enfold.tasks.similarity import similarities
 
@@ -74,17 +76,23 @@ def run_task(order: Order) -> Answer:
     return None
 
 
+@lru_cache
+def _signature(task: type[Task]) -> inspect.Signature:
+    return inspect.signature(task.__call__)
+
+
 def _check_options(task: Any, options: Mapping[str, Any]) -> None:
     """Looks at the names of options, which come from outside.
 
     Raises:
         InputError: the task's call takes no such options, or needs others.
     """
-    signature = inspect.signature(task)
+    kind: Any = type(task)
+    signature = _signature(kind)
     try:
-        signature.bind(None, **options)
+        signature.bind(None, None, **options)
     except TypeError as error:
-        check_call_options(type(task), {name: options[name] for name in options if name not in signature.parameters})
+        check_call_options(kind, {name: options[name] for name in options if name not in signature.parameters})
         raise InputError(f"{task.name}: {error}") from error
 
 
