@@ -49,6 +49,11 @@ class Served:
         """What it can do."""
         return list(self.info.get("tasks", ()))
 
+    @property
+    def public_source(self) -> str | None:
+        """Where others find the model, too: no folder or file of this machine."""
+        return None if _is_local(self.source) else self.source
+
 
 def name_of(source: str) -> str:
     """What a model is called that has no other name: its source without prefix and version, or its folder's name."""
@@ -57,10 +62,14 @@ def name_of(source: str) -> str:
         return package.partition("==")[0] + (f"-{Path(inside).stem}" if inside else "")
     if source.startswith("enfold:"):
         return source.removeprefix("enfold:")
-    if Path(source).expanduser().exists() or source.startswith((".", "/", "~")):
+    if _is_local(source):
         path = Path(source).expanduser()
         return path.resolve().stem if path.suffix == ".gguf" else path.resolve().name
     return source
+
+
+def _is_local(source: str) -> bool:
+    return source.startswith((".", "/", "~")) or Path(source).expanduser().exists()
 
 
 def parse(given: str) -> tuple[str, str]:

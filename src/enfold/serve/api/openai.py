@@ -157,6 +157,7 @@ def _card(model: Served) -> dict[str, Any]:
         "created": model.created,
         "owned_by": "enfold",
         "state": model.state,
+        "source": model.public_source,
         **info,
     }
 
