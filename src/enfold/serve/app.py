@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 import enfold
-from enfold.serve.api import embeddings_inference, hugging_face, openai, operations, rerank
+from enfold.serve.api import embeddings_inference, hugging_face, openai, operations, pages, rerank
 from enfold.serve.api.shapes import error_answer
 from enfold.serve.dispatch import Dispatcher
 from enfold.serve.faults import Fault
@@ -47,7 +47,7 @@ def make_app(dispatcher: Dispatcher) -> FastAPI:
         redoc_url=None,
     )
     app.state.dispatcher = dispatcher
-    for each in (operations, rerank, openai, embeddings_inference, hugging_face):
+    for each in (operations, pages, rerank, openai, embeddings_inference, hugging_face):
         app.include_router(each.router)
     settings = dispatcher.settings
     if settings.cors:
