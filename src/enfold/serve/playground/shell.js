@@ -2,7 +2,7 @@
 
 import { fill, h } from "./dom.js";
 import { GROUPS, TASKS } from "./tasks.js";
-import { language, list, number, size, t } from "./texts.js";
+import { language, number, size, t } from "./texts.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -53,7 +53,7 @@ export function drawModels({ model: current }, models) {
     current.license,
     current.state === "asleep" && t("model.asleep"),
   ];
-  $("model-facts").textContent = list(facts.filter(Boolean));
+  $("model-facts").textContent = facts.filter(Boolean).join(" · ");
 }
 
 /** A line above everything, by what it is about; none where there is nothing to say. */

@@ -122,7 +122,7 @@ export const TASKS = {
     group: "write",
     chat: true,
     fits: (model) => model.chats && model.tasks.includes("text-generation"),
-    fields: [area("message", 3), line("system"), count("max_new_tokens", 256), TEMPERATURE],
+    fields: [area("message", 3), line("system"), count("max_new_tokens", 256), { ...TEMPERATURE, first: 0.7 }],
     ask: (values, model) => {
       const system = values.system.trim() ? [{ role: "system", content: values.system }] : [];
       const own = values.message.trim() ? [{ role: "user", content: values.message }] : [];
@@ -149,7 +149,7 @@ export const TASKS = {
   },
   summarization: {
     group: "write",
-    fields: [area("text", 8), count("max_new_tokens", 80)],
+    fields: [area("text", 8), count("max_new_tokens", 120)],
     ask: asked("summarization", text, rewritten),
     draw: ([found], ask) => sides(ask.inputs, found.summary_text, "draw.summary"),
   },

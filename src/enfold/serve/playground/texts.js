@@ -75,7 +75,7 @@ export const TEXTS = {
     "field.top_k": "How many",
     "field.all": "all",
     "field.aggregation_strategy": "Tokens are joined",
-    "field.max_new_tokens": "Most new tokens",
+    "field.max_new_tokens": "New tokens at most",
     "field.temperature": "Temperature, 0 is the likeliest",
     "field.src_lang": "From language",
     "field.tgt_lang": "Into language",
@@ -156,7 +156,7 @@ export const TEXTS = {
     "chat.you": "You",
     "chat.model": "Model",
     "chat.empty": "Write something below, or take an example.",
-    "chat.length": "The answer was cut at the most new tokens.",
+    "chat.length": "The answer was cut: it has as many new tokens as are allowed.",
 
     "code.title": "The same request",
     "code.how": "Show it as",
@@ -193,7 +193,7 @@ export const TEXTS = {
     "models.no-model": "这里没有能做此任务的模型 {name}，已换成另一个。",
     "models.unreachable": "服务器没有回应。页面会自动重试。",
     "model.asleep": "已卸载，第一次请求时会重新加载",
-    "model.parameters": "{count} 个参数",
+    "model.parameters": "{count}个参数",
     "model.width": "宽度 {count}",
     "model.length": "一次读 {count} 个词元",
 
