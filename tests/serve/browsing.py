@@ -39,12 +39,14 @@ CONTRASTS = """() => {
     .filter((each) => each.checkVisibility() && !["NOSCRIPT", "OPTION"].includes(each.tagName))
     .map((each) => {
       const [one, other] = [light(getComputedStyle(each).color), light(behind(each))].sort((a, b) => b - a);
-      return [(one + 0.05) / (other + 0.05), each.tagName + "." + each.className + ": " + each.textContent.slice(0, 40)];
+      const name = `${each.tagName}.${each.className}: ${each.textContent.slice(0, 40)}`;
+      return [(one + 0.05) / (other + 0.05), name];
     });
 }"""
 """The contrast of every text that is seen, by WCAG's formula, and where it stands."""
 
-UNNAMED = """() => [...document.querySelectorAll("input, select, textarea, button, a, [role=img], [role=region], nav, form")]
+NAMED = "input, select, textarea, button, a, nav, form, [role=img], [role=region]"
+UNNAMED = """(named) => [...document.querySelectorAll(named)]
   .filter((each) => each.checkVisibility())
   .filter((each) => {
     const ids = (each.getAttribute("aria-labelledby") ?? "").split(" ").map((id) => document.getElementById(id));

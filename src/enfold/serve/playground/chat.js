@@ -55,7 +55,7 @@ export async function converse(ask, said, place, signal) {
 /** More of the last answer; readers who have scrolled back are left where they are. */
 function grow(place, content) {
   const log = place.querySelector("[role=log]");
-  const text = log?.querySelector("[aria-busy] .prose");
+  const text = log?.querySelector("article[aria-busy] .prose");
   if (!text) return; // another task is shown
   const near = log.scrollHeight - log.scrollTop - log.clientHeight < NEAR_PX;
   text.textContent = content;
