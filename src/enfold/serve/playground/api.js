@@ -80,7 +80,12 @@ export async function failures() {
 }
 
 const post = (path, body, signal) =>
-  ask(path, { method: "POST", headers: headers({ "Content-Type": "application/json" }), body: JSON.stringify(body), signal });
+  ask(path, {
+    method: "POST",
+    headers: headers({ "Content-Type": "application/json" }),
+    body: JSON.stringify(body),
+    signal,
+  });
 
 /** The answer to a request. */
 export async function answer({ path, body }, signal) {

@@ -6,11 +6,18 @@ import { t } from "./texts.js";
 
 const NEAR_PX = 40;
 
-/** Draws a conversation into its log, and keeps its end in sight. */
+/** Draws a conversation, its end in sight. What stands in its log stays, so that screen readers don't read it anew. */
 export function drawChat(place, said) {
   if (!said.length) return void fill(place, h("p.quiet", {}, t("chat.empty")));
-  const log = h("div.chat", { role: "log", tabindex: "0", "aria-label": t("chat.log") }, said.map(bubble));
-  fill(place, log);
+  let log = place.querySelector("[role=log]");
+  if (!log) fill(place, (log = h("div.chat", { role: "log", tabindex: "0" })));
+  log.setAttribute("aria-label", t("chat.log"));
+  while (log.children.length > said.length) log.lastElementChild.remove();
+  said.map(bubble).forEach((shown, index) => {
+    const before = log.children[index];
+    if (!before) log.append(shown);
+    else if (!before.isEqualNode(shown)) before.replaceWith(shown);
+  });
   log.scrollTop = log.scrollHeight;
 }
 

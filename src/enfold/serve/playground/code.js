@@ -24,7 +24,9 @@ export function python(value, indent = "") {
       : Object.entries(value).map(([name, each]) => `${JSON.stringify(name)}: ${python(each, inner)}`);
   const short = `${open}${parts(deeper).join(", ")}${close}`;
   if (indent.length + short.length <= WIDTH && !short.includes("\n")) return short;
-  return `${open}\n${parts(deeper).map((part) => `${deeper}${part},\n`).join("")}${indent}${close}`;
+  return `${open}\n${parts(deeper)
+    .map((part) => `${deeper}${part},\n`)
+    .join("")}${indent}${close}`;
 }
 
 /** A call of Python; over several lines where one would be long. */
@@ -35,7 +37,9 @@ function call(name, values, options = {}) {
   ];
   const short = `${name}(${parts("    ").join(", ")})`;
   if (short.length <= WIDTH && !short.includes("\n")) return short;
-  return `${name}(\n${parts("    ").map((part) => `    ${part},\n`).join("")})`;
+  return `${name}(\n${parts("    ")
+    .map((part) => `    ${part},\n`)
+    .join("")})`;
 }
 
 export function curl(ask) {
@@ -85,7 +89,7 @@ export function server(ask, model) {
   }
   const { stream, ...body } = ask.body;
   const known = key();
-  const options = `    json=${python(body, "    ")},\n${known ? "    headers={\"Authorization\": f\"Bearer {os.environ['ENFOLD_API_KEY']}\"},\n" : ""}    timeout=120,\n`;
+  const options = `    json=${python(body, "    ")},\n${known ? '    headers={"Authorization": f"Bearer {os.environ[\'ENFOLD_API_KEY\']}"},\n' : ""}    timeout=120,\n`;
   return (
     `${known ? "import os\n\n" : ""}import requests\n\n` +
     `response = requests.post(\n    ${python(address(ask.path))},\n${options})\n` +

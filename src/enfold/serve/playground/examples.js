@@ -17,7 +17,9 @@ export const EXAMPLES = {
   },
   "token-classification": {
     en: [
-      one("A scientist", { text: "Marie Curie was born in Warsaw and later taught in Paris, where she met Pierre Curie." }),
+      one("A scientist", {
+        text: "Marie Curie was born in Warsaw and later taught in Paris, where she met Pierre Curie.",
+      }),
       one("A tour", { text: "The Beatles flew from London to New York in 1964 and played for Ed Sullivan." }),
       one("A product", { text: "Satya Nadella showed the new Surface in Seattle while Sony waited in Tokyo." }),
     ],
@@ -29,8 +31,14 @@ export const EXAMPLES = {
   },
   "zero-shot-classification": {
     en: [
-      one("A message", { text: "My parcel was meant to come on Monday and is still not here.", labels: "delivery, payment, praise, question about a product" }),
-      one("A headline", { text: "The central bank leaves its rate unchanged for the third time.", labels: "economy, sport, culture, science" }),
+      one("A message", {
+        text: "My parcel was meant to come on Monday and is still not here.",
+        labels: "delivery, payment, praise, question about a product",
+      }),
+      one("A headline", {
+        text: "The central bank leaves its rate unchanged for the third time.",
+        labels: "economy, sport, culture, science",
+      }),
     ],
     zh: [
       one("一条留言", { text: "我的包裹本该周一送到，到现在还没有收到。", labels: "配送，付款，表扬，产品咨询" }),
@@ -39,8 +47,14 @@ export const EXAMPLES = {
   },
   "zero-shot-by-embedding": {
     en: [
-      one("A message", { text: "My parcel was meant to come on Monday and is still not here.", labels: "delivery, payment, praise, question about a product" }),
-      one("A headline", { text: "The central bank leaves its rate unchanged for the third time.", labels: "economy, sport, culture, science" }),
+      one("A message", {
+        text: "My parcel was meant to come on Monday and is still not here.",
+        labels: "delivery, payment, praise, question about a product",
+      }),
+      one("A headline", {
+        text: "The central bank leaves its rate unchanged for the third time.",
+        labels: "economy, sport, culture, science",
+      }),
     ],
     zh: [
       one("一条留言", { text: "我的包裹本该周一送到，到现在还没有收到。", labels: "配送，付款，表扬，产品咨询" }),
@@ -60,7 +74,8 @@ export const EXAMPLES = {
     ],
     zh: [
       one("天气与工作", {
-        sentences: "从早上起一直在下雨。\n一整天都湿漉漉的。\n她昨天签了合同。\n协议上已经有她的签名。\n猫一天里大部分时间在睡觉。",
+        sentences:
+          "从早上起一直在下雨。\n一整天都湿漉漉的。\n她昨天签了合同。\n协议上已经有她的签名。\n猫一天里大部分时间在睡觉。",
       }),
       one("提问", { sentences: "怎样修改密码？\n我忘了怎么登录。\n在哪里可以看到账单？\n商店几点开门？" }),
     ],
@@ -74,7 +89,8 @@ export const EXAMPLES = {
       }),
       one("A recipe", {
         question: "How long does the dough rest?",
-        context: "Mix flour, water and salt, and knead for ten minutes. Let the dough rest for two hours in a warm place. Bake it at 230 degrees for forty minutes.",
+        context:
+          "Mix flour, water and salt, and knead for ten minutes. Let the dough rest for two hours in a warm place. Bake it at 230 degrees for forty minutes.",
       }),
     ],
     zh: [

@@ -21,7 +21,10 @@ function exampleValues(name, index, mask) {
 
 const masked = (values, mask) =>
   Object.fromEntries(
-    Object.entries(values).map(([key, value]) => [key, typeof value === "string" && mask ? value.replaceAll(MASK, mask) : value]),
+    Object.entries(values).map(([key, value]) => [
+      key,
+      typeof value === "string" && mask ? value.replaceAll(MASK, mask) : value,
+    ]),
   );
 
 /** Values for another language: an example that nobody has changed is shown in that language, the rest stays. */
@@ -72,7 +75,12 @@ function examples(name, mask, pick) {
   const buttons = EXAMPLES[name][language()].map((example) =>
     h("button.example", { type: "button", onclick: () => pick(masked(example.values, mask)) }, example.name),
   );
-  return h("div.examples", { role: "group", "aria-labelledby": "examples-title" }, h("span.quiet", { id: "examples-title" }, t("form.examples")), buttons);
+  return h(
+    "div.examples",
+    { role: "group", "aria-labelledby": "examples-title" },
+    h("span.quiet", { id: "examples-title" }, t("form.examples")),
+    buttons,
+  );
 }
 
 function inputOf(field, id, value, oninput) {
@@ -81,15 +89,33 @@ function inputOf(field, id, value, oninput) {
     case "area":
       return h("textarea", { ...common, rows: field.rows, value, spellcheck: "false" });
     case "choice":
-      return h("select", { ...common }, field.choices.map((each) => h("option", { value: each, selected: each === value }, t(`choice.${each}`))));
+      return h(
+        "select",
+        { ...common },
+        field.choices.map((each) => h("option", { value: each, selected: each === value }, t(`choice.${each}`))),
+      );
     case "check":
       return h("input", { ...common, type: "checkbox", checked: Boolean(value) });
     case "number": {
       const { min, max, step } = field;
-      return h("input", { ...common, type: "number", min, max, step, value, placeholder: field.hint ? t(field.hint) : null });
+      return h("input", {
+        ...common,
+        type: "number",
+        min,
+        max,
+        step,
+        value,
+        placeholder: field.hint ? t(field.hint) : null,
+      });
     }
     default:
-      return h("input", { ...common, type: "text", value, placeholder: field.hint ? t(field.hint) : null, autocomplete: "off" });
+      return h("input", {
+        ...common,
+        type: "text",
+        value,
+        placeholder: field.hint ? t(field.hint) : null,
+        autocomplete: "off",
+      });
   }
 }
 

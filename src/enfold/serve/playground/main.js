@@ -51,7 +51,10 @@ function readAddress() {
 function choose(name, wished = null) {
   const task = state.tasks.includes(name) ? name : state.tasks[0];
   const models = fits(task);
-  const model = models.find((each) => each.id === wished) ?? (task === state.task && models.find((each) => each.id === state.model?.id)) ?? null;
+  const model =
+    models.find((each) => each.id === wished) ??
+    (task === state.task && models.find((each) => each.id === state.model?.id)) ??
+    null;
   const first = model || models[0];
   if (name && task !== name) notice("choice", t("models.no-task", { task: name in TASKS ? t(`task.${name}`) : name }));
   else if (wished && !model) notice("choice", t("models.no-model", { name: wished }));
@@ -60,7 +63,8 @@ function choose(name, wished = null) {
   stop();
   const mask = state.model?.mask_token;
   Object.assign(state, { task, model: first });
-  if (!state.kept.has(task)) state.kept.set(task, { values: firstValues(TASKS[task], task, first.mask_token), said: [] });
+  if (!state.kept.has(task))
+    state.kept.set(task, { values: firstValues(TASKS[task], task, first.mask_token), said: [] });
   if (mask && first.mask_token && mask !== first.mask_token && "text" in kept().values) {
     kept().values.text = kept().values.text.replaceAll(mask, first.mask_token);
   }
@@ -71,14 +75,18 @@ function choose(name, wished = null) {
 
 /** An answer belongs to the model that gave it. */
 function forget() {
-  if (kept().found && kept().ask.model !== state.model.id) for (const name of ["ask", "found", "seconds", "error"]) delete kept()[name];
+  if (kept().found && kept().ask.model !== state.model.id)
+    for (const name of ["ask", "found", "seconds", "error"]) delete kept()[name];
 }
 
 function draw() {
   drawShell();
   $("run").textContent = t(TASKS[state.task]?.chat ? "form.send" : "form.run");
   $("keys").textContent = t("form.keys", { run: MODIFIER });
-  fill($("code-copy"), copyButton(() => $("code").textContent));
+  fill(
+    $("code-copy"),
+    copyButton(() => $("code").textContent),
+  );
   $("main").hidden = !state.task;
   drawTasks(state, view);
   if (!state.task) return;
@@ -154,7 +162,7 @@ function stop() {
 /** Asks what the form says, once what ran before has ended. */
 async function run() {
   stop();
-  await state.ended;
+  await state.ended?.catch(() => {});
   state.ended = ask();
 }
 
@@ -191,9 +199,8 @@ async function ask() {
 /** A text that comes in pieces. */
 async function write(task, ask, mine, signal) {
   let ended = false;
-  mine.found = "";
   for await (const event of events(ask, signal)) {
-    mine.found += task.piece(event);
+    mine.found = (mine.found ?? "") + task.piece(event);
     ended ||= task.last(event);
     if (kept() === mine) fill($("drawing"), task.draw(mine.found, ask));
   }
@@ -264,7 +271,10 @@ function listen() {
     setAppearance(event.target.value);
     if (state.task) drawResult();
   });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => state.task && !state.running && drawResult());
+  matchMedia("(prefers-color-scheme: dark)").addEventListener(
+    "change",
+    () => state.task && !state.running && drawResult(),
+  );
   for (const button of document.querySelectorAll("[data-language]")) {
     button.addEventListener("click", () => {
       keepLanguage(button.dataset.language);
@@ -315,13 +325,16 @@ function heard({ models, error, settled }) {
   state.models = models;
   state.tasks = Object.keys(TASKS).filter((task) => fits(task).length);
   const { task, model } = asked();
-  const waits = !settled && task && !(state.tasks.includes(task) && (!model || fits(task).some((each) => each.id === model)));
+  const waits =
+    !settled && task && !(state.tasks.includes(task) && (!model || fits(task).some((each) => each.id === model)));
   if (state.task) {
     state.model = models.find((each) => each.id === state.model.id) ?? state.model;
     drawTasks(state, view);
     drawModels(state, fits(state.task));
   } else if (state.tasks.length && !waits) {
     choose(task, model);
+  } else {
+    drawTasks(state, view);
   }
   askForKey();
 }

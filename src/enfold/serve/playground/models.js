@@ -1,6 +1,7 @@
 // The server's models: asked for until all are loaded, and again where the server doesn't answer.
 
 import { failures, models } from "./api.js";
+import { key } from "./preferences.js";
 import { notice } from "./shell.js";
 import { list, t } from "./texts.js";
 
@@ -24,7 +25,7 @@ export function watchModels(heard) {
       found = await models();
     } catch (error) {
       if (mine !== turn) return;
-      const told = { network: "models.unreachable", key: "error.key" }[error.kind];
+      const told = { network: "models.unreachable", key: key() ? "error.key-again" : "error.key" }[error.kind];
       notice("models", told ? t(told) : error.message);
       if (error.kind !== "key") again(LATER_MS);
       return void heard({ error });
@@ -45,5 +46,8 @@ export function watchModels(heard) {
 async function tellFailures(found) {
   const failed = found.filter((model) => model.state === "failed");
   const errors = failed.length ? await failures() : {};
-  notice("failed", failed.map((model) => t("models.failed", { name: model.id, error: errors[model.id] ?? "" })).join(" ") || null);
+  notice(
+    "failed",
+    failed.map((model) => t("models.failed", { name: model.id, error: errors[model.id] ?? "" })).join(" ") || null,
+  );
 }

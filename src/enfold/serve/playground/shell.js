@@ -18,22 +18,36 @@ export function drawShell() {
 
 /** The tasks that some model does, as links for wide pages and as a choice for narrow ones. */
 export function drawTasks({ tasks, task: current }, view) {
-  const groups = GROUPS.map((group) => [group, tasks.filter((task) => TASKS[task].group === group)]).filter(([, each]) => each.length);
+  const groups = GROUPS.map((group) => [group, tasks.filter((task) => TASKS[task].group === group)]).filter(
+    ([, each]) => each.length,
+  );
   const focused = $("tasks").contains(document.activeElement);
   fill(
     $("tasks"),
     groups.map(([group, each]) => [
       h("h2", { id: `group-${group}` }, t(`group.${group}`)),
-      h("ul", { "aria-labelledby": `group-${group}` }, each.map((task) =>
-        h("li", {}, h("a", { href: view(task), "aria-current": task === current ? "page" : null }, t(`task.${task}`))),
-      )),
+      h(
+        "ul",
+        { "aria-labelledby": `group-${group}` },
+        each.map((task) =>
+          h(
+            "li",
+            {},
+            h("a", { href: view(task), "aria-current": task === current ? "page" : null }, t(`task.${task}`)),
+          ),
+        ),
+      ),
     ]),
   );
   if (focused) $("tasks").querySelector("[aria-current]")?.focus();
   fill(
     $("task-choice"),
     groups.map(([group, each]) =>
-      h("optgroup", { label: t(`group.${group}`) }, each.map((task) => h("option", { value: task, selected: task === current }, t(`task.${task}`)))),
+      h(
+        "optgroup",
+        { label: t(`group.${group}`) },
+        each.map((task) => h("option", { value: task, selected: task === current }, t(`task.${task}`))),
+      ),
     ),
   );
   if (current) {
@@ -44,7 +58,10 @@ export function drawTasks({ tasks, task: current }, view) {
 
 /** The models that do the task, and what is known of the chosen one. */
 export function drawModels({ model: current }, models) {
-  fill($("model"), models.map((model) => h("option", { value: model.id, selected: model.id === current.id }, model.id)));
+  fill(
+    $("model"),
+    models.map((model) => h("option", { value: model.id, selected: model.id === current.id }, model.id)),
+  );
   const facts = [
     current.class,
     current.parameters && t("model.parameters", { count: size(current.parameters) }),

@@ -27,12 +27,21 @@ const TEMPERATURE = { kind: "number", name: "temperature", first: 0, min: 0, max
 
 // ── values of a form to what is asked ───────────────────────────────────────
 
-const lines = (text) => text.split("\n").map((each) => each.trim()).filter(Boolean);
-const split = (text) => text.split(/[,，、;；\n]/).map((each) => each.trim()).filter(Boolean);
+const lines = (text) =>
+  text
+    .split("\n")
+    .map((each) => each.trim())
+    .filter(Boolean);
+const split = (text) =>
+  text
+    .split(/[,，、;；\n]/)
+    .map((each) => each.trim())
+    .filter(Boolean);
 const whole = (text) => (text === "" ? null : Number(text));
 
 /** Without what was left empty, for which the server and the library have the same rule. */
-const given = (values) => Object.fromEntries(Object.entries(values).filter(([, value]) => value !== null && value !== ""));
+const given = (values) =>
+  Object.fromEntries(Object.entries(values).filter(([, value]) => value !== null && value !== ""));
 
 function drawn(values) {
   const heat = whole(values.temperature ?? "");
@@ -59,7 +68,11 @@ const zeroShot = (values) => ({
   ...(values.multi_label ? { multi_label: true } : {}),
 });
 const tokenize = (values, model) => ({
-  task: "tokens", path: "/tokenize", body: { model: model.id, inputs: values.text }, inputs: values.text, parameters: {},
+  task: "tokens",
+  path: "/tokenize",
+  body: { model: model.id, inputs: values.text },
+  inputs: values.text,
+  parameters: {},
 });
 
 // ── the tasks ───────────────────────────────────────────────────────────────
@@ -130,8 +143,11 @@ export const TASKS = {
       const messages = [...system, ...before, ...own];
       const options = given({ max_tokens: whole(values.max_new_tokens), temperature: whole(values.temperature) });
       return {
-        task: "chat", path: "/v1/chat/completions", body: { model: model.id, messages, ...options, stream: true },
-        inputs: messages, parameters: rewritten(values),
+        task: "chat",
+        path: "/v1/chat/completions",
+        body: { model: model.id, messages, ...options, stream: true },
+        inputs: messages,
+        parameters: rewritten(values),
       };
     },
   },
@@ -140,7 +156,10 @@ export const TASKS = {
     stream: true,
     fields: [area("text"), WRITTEN, TEMPERATURE],
     ask: (values, model) => {
-      const ask = asked("text-generation", text, (each) => ({ return_full_text: false, ...rewritten(each) }))(values, model);
+      const ask = asked("text-generation", text, (each) => ({ return_full_text: false, ...rewritten(each) }))(
+        values,
+        model,
+      );
       return { ...ask, body: { ...ask.body, stream: true } };
     },
     piece: (event) => (event.token.special ? "" : event.token.text),
@@ -191,14 +210,17 @@ export const TASKS = {
     fields: [area("text", 3)],
     // models that embed give one vector at /models/…, as the hub does; this gives one a token with all of them
     ask: (values, model) => ({
-      task: "feature-extraction", path: "/embed_all", body: { model: model.id, inputs: values.text },
-      inputs: values.text, parameters: {},
+      task: "feature-extraction",
+      path: "/embed_all",
+      body: { model: model.id, inputs: values.text },
+      inputs: values.text,
+      parameters: {},
     }),
-    run: (ask, signal) =>
-      Promise.all([answer(ask, signal), answer({ path: "/tokenize", body: ask.body }, signal)]),
+    run: (ask, signal) => Promise.all([answer(ask, signal), answer({ path: "/tokenize", body: ask.body }, signal)]),
     draw: ([[states], [found]]) => features(states, found),
   },
 };
 
 /** Whether a model does a task. */
-export const does = (model, task) => (TASKS[task].fits ?? ((each) => each.tasks.includes(task)))({ tasks: [], ...model });
+export const does = (model, task) =>
+  (TASKS[task].fits ?? ((each) => each.tasks.includes(task)))({ tasks: [], ...model });

@@ -34,7 +34,8 @@ export const TEXTS = {
     "group.inside": "Look inside",
 
     "task.text-classification": "Text classification",
-    "says.text-classification": "Gives a text one of the labels that the model was trained for, such as a sentiment or a topic.",
+    "says.text-classification":
+      "Gives a text one of the labels that the model was trained for, such as a sentiment or a topic.",
     "task.token-classification": "Entities",
     "says.token-classification": "Finds the names, places and other entities of a text.",
     "task.zero-shot-classification": "Your own labels, by inference",

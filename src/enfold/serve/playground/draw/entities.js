@@ -26,10 +26,17 @@ export function entities(found, text) {
   parts.push(points.slice(place, points.length));
   const legend = kinds.map((kind) => {
     const times = found.filter((entity) => kindOf(entity) === kind).length;
-    return h("li", { "data-kind": kinds.indexOf(kind) % KINDS }, h("span.swatch", { "aria-hidden": "true" }), `${kind} × ${times}`);
+    return h(
+      "li",
+      { "data-kind": kinds.indexOf(kind) % KINDS },
+      h("span.swatch", { "aria-hidden": "true" }),
+      `${kind} × ${times}`,
+    );
   });
   const sure = found.map((entity) => ({
-    name: points.slice(entity.start, entity.end), score: entity.score, kind: hue(entity),
+    name: points.slice(entity.start, entity.end),
+    score: entity.score,
+    kind: hue(entity),
   }));
   return h("div", {}, h("p.marked", {}, parts), h("ul.legend", {}, legend), bars(sure));
 }

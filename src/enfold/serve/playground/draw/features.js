@@ -19,7 +19,18 @@ export function features(states, tokens) {
       "tr",
       {},
       h("th", { scope: "row" }, name),
-      h("td", {}, stripes(values, most, `${name}: ${values.slice(0, 3).map((value) => number(value, 2)).join("  ")} …`)),
+      h(
+        "td",
+        {},
+        stripes(
+          values,
+          most,
+          `${name}: ${values
+            .slice(0, 3)
+            .map((value) => number(value, 2))
+            .join("  ")} …`,
+        ),
+      ),
       h("td.amount", {}, number(norm(values), 2)),
     );
   });

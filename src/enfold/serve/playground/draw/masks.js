@@ -21,7 +21,10 @@ export function masks(found, text, mask) {
       const word = plain(candidates[chosen[index]].token_str);
       return h("mark.answer", {}, parts[index].endsWith(" ") ? word.trimStart() : word);
     });
-    fill(sentence, parts.flatMap((part, index) => [part, words[index]]));
+    fill(
+      sentence,
+      parts.flatMap((part, index) => [part, words[index]]),
+    );
     found.forEach((candidates, index) => {
       const items = candidates.map(({ score, token_str }) => ({ name: token_str.trim() || token_str, score }));
       const pick = (picked) => {

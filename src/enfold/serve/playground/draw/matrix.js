@@ -20,6 +20,12 @@ export function matrix(found, sentences) {
     ),
   );
   const caption = t(cosines ? "draw.matrix" : "draw.distances");
-  const table = h("table.matrix", {}, h("caption", {}, caption), h("thead", {}, h("tr", {}, h("td"), head)), h("tbody", {}, rows));
+  const table = h(
+    "table.matrix",
+    {},
+    h("caption", {}, caption),
+    h("thead", {}, h("tr", {}, h("td"), head)),
+    h("tbody", {}, rows),
+  );
   return h("div.wide", { role: "region", tabindex: "0", "aria-label": caption }, table);
 }

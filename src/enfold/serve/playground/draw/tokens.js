@@ -3,7 +3,12 @@
 import { characters, h } from "../dom.js";
 import { number, t } from "../texts.js";
 
-const visible = (text) => text.replaceAll(" ", "·").replaceAll("\n", "↵").replaceAll("\t", "⇥");
+const SIGNS = { " ": "·", "\n": "↵", "\t": "⇥" };
+const UNSEEN = /[\p{Z}\p{C}\p{Variation_Selector}]/gu;
+
+/** Characters that nobody sees by a sign, or by their number. */
+const visible = (text) =>
+  text.replace(UNSEEN, (each) => SIGNS[each] ?? `U+${each.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`);
 
 /** Neighbours whose places overlap: a character that several tokens make up. */
 function groups(found) {
