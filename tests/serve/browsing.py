@@ -138,8 +138,8 @@ def browsing() -> Iterator[Any]:
 
 
 @contextmanager
-def looking(browser: Any, address: str, shots: Path, **options: Any) -> Iterator[Look]:
-    """A page that asks no other host and makes no mistake; its last view is kept as a picture."""
+def page_of(browser: Any, address: str, **options: Any) -> Iterator[Look]:
+    """A page with storage of its own."""
     context = browser.new_context(**{"viewport": {"width": 1200, "height": 900}, "locale": "en-US", **options})
     context.set_default_timeout(20_000)
     page = context.new_page()
@@ -148,8 +148,24 @@ def looking(browser: Any, address: str, shots: Path, **options: Any) -> Iterator
     page.on("pageerror", lambda error: look.said.append(str(error)))
     page.on("console", lambda message: look.said.append(message.text) if message.type == "error" else None)
     yield look
-    page.screenshot(path=shots / "page.png", full_page=True)
     context.close()
-    assert [url for url in look.asked if not url.startswith((f"{address}/", "about:"))] == []
+
+
+@contextmanager
+def looked_after(look: Look, shots: Path) -> Iterator[Look]:
+    """A page that asks no other host and makes no mistake; its last view is kept as a picture."""
+    look.said.clear()
+    look.asked.clear()
+    yield look
+    look.page.screenshot(path=shots / "page.png", full_page=True)
+    look.page.unroute_all()
+    assert [url for url in look.asked if not url.startswith((f"{look.address}/", "about:"))] == []
     # a refusal of the server is written down by the browser itself
     assert [line for line in look.said if "Failed to load resource" not in line] == []
+
+
+@contextmanager
+def looking(browser: Any, address: str, shots: Path, **options: Any) -> Iterator[Look]:
+    """Such a page for one test alone."""
+    with page_of(browser, address, **options) as made, looked_after(made, shots) as look:
+        yield look

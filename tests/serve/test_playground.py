@@ -12,7 +12,7 @@ import pytest
 import enfold
 from enfold.tasks import TASKS
 from tests.serve.asks import plain
-from tests.serve.browsing import Look, browsing, looking
+from tests.serve.browsing import Look, browsing, looked_after, looking, page_of
 from tests.serve.models import build
 from tests.serve.running import Running, running
 
@@ -27,9 +27,15 @@ def browser() -> Iterator[Any]:
         yield found
 
 
+@pytest.fixture(scope="module")
+def page(browser: Any, server: Running) -> Iterator[Look]:
+    with page_of(browser, server.address) as found:
+        yield found
+
+
 @pytest.fixture
-def look(browser: Any, server: Running, tmp_path: Path) -> Iterator[Look]:
-    with looking(browser, server.address, tmp_path) as found:
+def look(page: Look, tmp_path: Path) -> Iterator[Look]:
+    with looked_after(page, tmp_path) as found:
         yield found
 
 

@@ -16,7 +16,9 @@ import httpx
 import pytest
 
 from enfold.serve.keys import new_key
-from tests.serve.browsing import CONTRASTS, NAMED, UNNAMED, Look, browsing, looking
+from enfold.serve.models import Served
+from enfold.serve.queue import FairQueue
+from tests.serve.browsing import CONTRASTS, NAMED, UNNAMED, Look, browsing, looked_after, looking, page_of
 from tests.serve.models import WORDS, folder, slow_writer
 from tests.serve.running import Running, running
 
@@ -30,9 +32,15 @@ def browser() -> Iterator[Any]:
         yield found
 
 
+@pytest.fixture(scope="module")
+def page(browser: Any, server: Running) -> Iterator[Look]:
+    with page_of(browser, server.address) as found:
+        yield found
+
+
 @pytest.fixture
-def look(browser: Any, server: Running, tmp_path: Path) -> Iterator[Look]:
-    with looking(browser, server.address, tmp_path) as found:
+def look(page: Look, tmp_path: Path) -> Iterator[Look]:
+    with looked_after(page, tmp_path) as found:
         yield found
 
 
@@ -126,6 +134,7 @@ def test_models_that_load_are_waited_for(look: Look) -> None:
         route.fulfill(json=body)
 
     look.page.route("**/v1/models", loading)
+    look.page.goto("about:blank")
     look.page.goto(f"{look.address}/#task=fill-mask&lang=en")
     look.page.locator("#notices:has-text('does not answer')").wait_for()
     look.page.locator("#notices:has-text('Still loading: reader, ')").wait_for()
@@ -351,6 +360,12 @@ def _rounded(text: str) -> str:
     """Numbers with four digits, however arrays and lists are written."""
     text = re.sub(r"\d+\.\d*(e-\d+)?", lambda match: f"{float(match[0]):.3f}", text)
     return re.sub(r"[\s,]+", " ", text)
+
+
+def test_models_tell_where_others_find_them_but_no_folder_of_the_server(client: httpx.Client) -> None:
+    assert {each["source"] for each in client.get("/v1/models").json()["data"]} == {None}
+    shared = Served("sentiment", "enfold:sentiment", "auto", FairQueue(1, 1))
+    assert shared.public_source == "enfold:sentiment"
 
 
 # ── files ────────────────────────────────────────────────────────────────────
