@@ -12,7 +12,6 @@ from urllib.parse import urlencode
 
 import pytest
 
-playwright = pytest.importorskip("playwright.sync_api", reason="the playground is tested with the package playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
@@ -129,6 +128,7 @@ class Look:
 @contextmanager
 def browsing() -> Iterator[Any]:
     """The system's Chromium, without a window."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="the playground is tested with playwright")
     if CHROMIUM is None:
         pytest.skip("the playground is tested in Chromium, and there is none on this machine")
     with playwright.sync_playwright() as made:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,31 +11,13 @@ import pytest
 import enfold
 from enfold.tasks import TASKS
 from tests.serve.asks import plain
-from tests.serve.browsing import Look, browsing, looked_after, looking, page_of
+from tests.serve.browsing import Look, looking
 from tests.serve.models import build
-from tests.serve.running import Running, running
+from tests.serve.running import running
 
 TEXT = "the cat sat on a mat . it saw a dog"
 WRITING = {"max_new_tokens": 12, "temperature": 0}
 GREEDY: dict[str, Any] = {"max_new_tokens": 12, "do_sample": False}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with browsing() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def page(browser: Any, server: Running) -> Iterator[Look]:
-    with page_of(browser, server.address) as found:
-        yield found
-
-
-@pytest.fixture
-def look(page: Look, tmp_path: Path) -> Iterator[Look]:
-    with looked_after(page, tmp_path) as found:
-        yield found
 
 
 def percent(score: float) -> str:

@@ -1,12 +1,9 @@
-"""What the playground promises around its drawings: two languages, every reader, clear errors, exact requests."""
+"""What the playground promises around its drawings: two languages, every reader, clear errors, strict files."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import re
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,34 +12,15 @@ from typing import Any
 import httpx
 import pytest
 
+import enfold
 from enfold.serve.keys import new_key
 from enfold.serve.models import Served
 from enfold.serve.queue import FairQueue
-from tests.serve.browsing import CONTRASTS, NAMED, UNNAMED, Look, browsing, looked_after, looking, page_of
-from tests.serve.models import WORDS, folder, slow_writer
+from tests.serve.browsing import CONTRASTS, NAMED, UNNAMED, Look, looking
+from tests.serve.models import WORDS, slow_writer
 from tests.serve.running import Running, running
 
-HARD = 'it\'s "a" $b `c` \\ 北京 😀\nd ! %'
-"""What shells, JSON and Python each read in their own way."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with browsing() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def page(browser: Any, server: Running) -> Iterator[Look]:
-    with page_of(browser, server.address) as found:
-        yield found
-
-
-@pytest.fixture
-def look(page: Look, tmp_path: Path) -> Iterator[Look]:
-    with looked_after(page, tmp_path) as found:
-        yield found
-
+HOME = Path(enfold.__file__).parent / "serve" / "playground"
 
 # ── languages ────────────────────────────────────────────────────────────────
 
@@ -57,7 +35,7 @@ def test_everything_is_said_in_both_languages(look: Look) -> None:
     assert [text for text in texts["zh"].values() if re.search(r"[一-鿿][,;:!?]", text)] == []
     for task, each in examples.items():
         assert [sorted(one["values"]) for one in each["en"]] == [sorted(one["values"]) for one in each["zh"]], task
-    used = {match for path in Path("src/enfold/serve/playground").rglob("*.js") for match in _keys(path)}
+    used = {match for path in HOME.rglob("*.js") for match in _keys(path)}
     assert used - texts["en"].keys() == set()
 
 
@@ -232,7 +210,7 @@ def test_stop_ends_an_answer_and_the_servers_work(
         assert look.text("#status") == "Stopped."
         written = look.texts("#drawing .prose")
         assert written[0] == "a b c"
-        assert len(written[1]) > 1
+        assert set(written[1].split()) == {"a"}
         time.sleep(0.5)
         assert look.texts("#drawing .prose") == written
         metrics = httpx.get(f"{server.address}/metrics", headers={"Authorization": f"Bearer {key}"}).text
@@ -307,68 +285,13 @@ def test_light_and_dark_are_the_systems_until_one_is_chosen(browser: Any, server
         assert look.page.evaluate(paper) == light
 
 
-# ── requests to copy ─────────────────────────────────────────────────────────
-
-
-def test_the_request_as_curl_is_what_the_page_asks(look: Look) -> None:
-    look.open(task="token-classification", model="tagger", lang="en")
-    look.type(text=HARD)
-    with look.page.expect_response("**/pipeline/**") as answered:
-        look.run()
-    told = subprocess.run(["bash", "-c", look.code("curl")], capture_output=True, check=True, timeout=30).stdout
-    assert json.loads(told) == answered.value.json()
-    assert json.loads(answered.value.request.post_data)["inputs"] == HARD
-
-
-@pytest.mark.parametrize(
-    ("task", "model", "typed"),
-    [
-        ("token-classification", "tagger", {"text": HARD}),
-        ("text-classification", "judge", {"text": HARD}),
-        ("zero-shot-by-embedding", "reader", {"text": HARD, "labels": 'it\'s, "b"'}),
-        ("question-answering", "answerer", {"question": "a", "context": HARD}),
-        ("sentence-similarity", "reader", {"sentences": HARD}),
-        ("text-generation", "writer", {"text": HARD, "max_new_tokens": 5, "temperature": 0}),
-        ("summarization", "translator", {"text": HARD, "max_new_tokens": 5}),
-        ("tokens", "reader", {"text": HARD}),
-        ("embed", "reader", {"text": HARD}),
-        ("feature-extraction", "reader", {"text": HARD}),
-        ("chat", "writer", {"message": HARD, "max_new_tokens": 5, "temperature": 0}),
-    ],
-)
-def test_the_requests_as_python_run_and_agree(look: Look, task: str, model: str, typed: dict[str, Any]) -> None:
-    look.open(task=task, model=model, lang="en")
-    look.type(**typed)
-    found = look.code("library").replace(f'"{model}"', repr(str(folder(model))))
-    library = _printed(found)
-    server = _printed(look.code("server"))
-    assert library.strip()
-    assert server.strip()
-    if task in ("token-classification", "sentence-similarity", "text-generation", "summarization", "chat"):
-        assert _rounded(library) == _rounded(server)
-
-
-def _printed(code: str) -> str:
-    """What a program prints."""
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        exec(compile(code, "playground", "exec"), {})
-    return out.getvalue()
-
-
-def _rounded(text: str) -> str:
-    """Numbers with four digits, however arrays and lists are written."""
-    text = re.sub(r"\d+\.\d*(e-\d+)?", lambda match: f"{float(match[0]):.3f}", text)
-    return re.sub(r"[\s,]+", " ", text)
+# ── files ───────────────────────────────────────────────────────────────────
 
 
 def test_models_tell_where_others_find_them_but_no_folder_of_the_server(client: httpx.Client) -> None:
     assert {each["source"] for each in client.get("/v1/models").json()["data"]} == {None}
     shared = Served("sentiment", "enfold:sentiment", "auto", FairQueue(1, 1))
     assert shared.public_source == "enfold:sentiment"
-
-
-# ── files ────────────────────────────────────────────────────────────────────
 
 
 def test_files_are_strict_and_asked_for_again(client: httpx.Client) -> None:
