@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -38,7 +39,7 @@ def make_app(dispatcher: Dispatcher) -> FastAPI:
         finally:
             await dispatcher.stop()
 
-    app = FastAPI(
+    app = FastAPIOffline(  # whose pages ask no other host for anything
         title="enfold",
         version=enfold.__version__,
         description="Language models on this machine. The interfaces are those of OpenAI, text-embeddings-inference, "

@@ -24,7 +24,7 @@ logger = logging.getLogger("enfold.serve")
 
 _OPEN = ("/", "/health", "/ready", "/docs", "/openapi.json", "/favicon.ico")
 """Paths for which nobody needs a key."""
-_ASSETS = "/playground/"
+_ASSETS = ("/playground/", "/static-offline-docs/")
 _ID = re.compile(r"[\w.-]{1,100}", re.ASCII)
 
 
