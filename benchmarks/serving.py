@@ -1,10 +1,11 @@
 """A server under load: enfold's beside sentence-transformers behind FastAPI, and beside ``transformers serve``.
 
 Embeddings: all-MiniLM-L6-v2, one real sentence of mixed length a request, 1 to 64 clients that each send the next
-request when the last is answered. Chats: SmolLM2-135M-Instruct, a real sentence to say in other words, 32 greedy tokens, 1 to 8 clients.
-Overload: for a minute twice the requests that the server can answer, whose memory is watched. The load is made by wrk
-and, at a fixed rate, by hey (both Debian packages). Every server has two threads; sentence-transformers also gets one,
-and the better counts. Usage: ``python benchmarks/serving.py [--rounds 3] [--parts embeddings,chats,overload]``.
+request when the last is answered. Chats: SmolLM2-135M-Instruct, a real sentence to say in other words, 32 greedy
+tokens, 1 to 8 clients. Overload: for a minute twice the requests that the server can answer, whose memory is watched.
+The load is made by wrk and, at a fixed rate, by hey (both Debian packages). Every server has two threads;
+sentence-transformers also gets one, and the better counts. Usage: ``python benchmarks/serving.py [--rounds 3] [--parts
+embeddings,chats,overload]``.
 """
 
 from __future__ import annotations
