@@ -411,6 +411,42 @@ def test_encrypted_connections(tmp_path: Path) -> None:
         assert "https://127.0.0.1" in server.log.read_text()
 
 
+def test_who_asks_once_does_not_wait_for_all_of_who_asks_often(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    often, once = made_key(file, "often"), made_key(file, "once")
+    ended: list[str] = []
+    with running(f"slow={slow_writer()}", threads=1, slots=1, max_new_tokens=4000, keys=file) as server:
+
+        def ask(key: str) -> None:
+            body = {**ENDLESS, "model": "slow", "max_tokens": 30}
+            headers = {"authorization": f"Bearer {key}"}
+            answer = httpx.post(f"{server.address}/v1/completions", json=body, headers=headers, timeout=60)
+            assert answer.status_code == 200, answer.text
+            ended.append(key)
+
+        with ThreadPoolExecutor(13) as pool:
+            asked = [pool.submit(ask, often) for _ in range(12)]
+            until(lambda: len(ended) >= 1)
+            asked.append(pool.submit(ask, once))
+            for each in asked:
+                each.result()
+    assert ended.index(once) <= 4, [key == once for key in ended]
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="needs Linux' account of shared memory")
+def test_workers_share_the_memory_of_files() -> None:
+    size = (slow_writer() / "model.safetensors").stat().st_size
+    with running(f"slow={slow_writer()}", workers=2, threads=1) as server:
+        with ThreadPoolExecutor(4) as pool:
+            body = {"model": "slow", "prompt": "a", "max_tokens": 50}
+            list(pool.map(lambda _: httpx.post(f"{server.address}/v1/completions", json=body, timeout=60), range(4)))
+        for worker in children(server):
+            account = dict(
+                line.split(":") for line in Path(f"/proc/{worker}/smaps_rollup").read_text().splitlines()[1:]
+            )
+            assert int(account["Shared_Clean"].split()[0]) * 1024 > 0.9 * size
+
+
 # ── the log ──────────────────────────────────────────────────────────────────
 
 
