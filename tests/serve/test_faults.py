@@ -437,6 +437,7 @@ def test_who_asks_once_does_not_wait_for_all_of_who_asks_often(tmp_path: Path) -
 def test_workers_share_the_memory_of_files() -> None:
     size = (slow_writer() / "model.safetensors").stat().st_size
     with running(f"slow={slow_writer()}", workers=2, threads=1) as server:
+        until(lambda: bool(server.lines("model loaded")))  # in both
         with ThreadPoolExecutor(4) as pool:
             body = {"model": "slow", "prompt": "a", "max_tokens": 50}
             list(pool.map(lambda _: httpx.post(f"{server.address}/v1/completions", json=body, timeout=60), range(4)))
