@@ -439,7 +439,7 @@ def test_workers_share_the_memory_of_files() -> None:
     with running(f"slow={slow_writer()}", workers=2, threads=1) as server:
         until(lambda: bool(server.lines("model loaded")))  # in both
         with ThreadPoolExecutor(4) as pool:
-            body = {"model": "slow", "prompt": "a", "max_tokens": 50}
+            body = {**ENDLESS, "model": "slow", "max_tokens": 50}
             list(pool.map(lambda _: httpx.post(f"{server.address}/v1/completions", json=body, timeout=60), range(4)))
         for worker in children(server):
             account = dict(
