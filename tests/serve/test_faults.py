@@ -442,10 +442,9 @@ def test_workers_share_the_memory_of_files() -> None:
             body = {**ENDLESS, "model": "slow", "max_tokens": 50}
             list(pool.map(lambda _: httpx.post(f"{server.address}/v1/completions", json=body, timeout=60), range(4)))
         for worker in children(server):
-            account = dict(
-                line.split(":") for line in Path(f"/proc/{worker}/smaps_rollup").read_text().splitlines()[1:]
-            )
-            assert int(account["Shared_Clean"].split()[0]) * 1024 > 0.9 * size
+            lines = Path(f"/proc/{worker}/smaps_rollup").read_text().splitlines()
+            shared = [int(line.split()[1]) * 1024 for line in lines if line.startswith("Shared_")]
+            assert sum(shared) > 0.9 * size  # a file that was just written may still be dirty
 
 
 # ── the log ──────────────────────────────────────────────────────────────────
