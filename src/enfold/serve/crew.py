@@ -76,6 +76,7 @@ class Member:
         self._writer: asyncio.StreamWriter | None = None
         self._watch: asyncio.Task[None] | None = None
         self._ending = False
+        self._heard_at = time.monotonic()
 
     # ── life ─────────────────────────────────────────────────────────────────
 
@@ -102,6 +103,16 @@ class Member:
         """The process's number."""
         return self._process.pid if self._process else None
 
+    @property
+    def silent_s(self) -> float:
+        """Seconds since anything was heard of it."""
+        return time.monotonic() - self._heard_at
+
+    def kill(self) -> None:
+        """Ends the process at once; a new one is begun."""
+        if self._process is not None:
+            self._process.kill()
+
     async def stop(self) -> None:
         """Ends the process, which may take as long as what it computes."""
         self._ending = True
@@ -119,6 +130,7 @@ class Member:
     async def _read(self, reader: asyncio.StreamReader, began: float) -> None:
         inbox = Inbox()
         while data := await _some(reader):
+            self._heard_at = time.monotonic()
             for message in inbox.feed(data):
                 self._take(message)
         status = await asyncio.to_thread(self._process.wait) if self._process else None
@@ -132,9 +144,15 @@ class Member:
         logger.error("worker ended", extra={"worker": self.number, "status": status, "requests": len(gone)})
         if time.monotonic() - began < _SOON_S:
             await asyncio.sleep(min(_LONGEST_PAUSE_S, 0.25 * 2 ** min(self.restarts, 6)))
-        if not self._ending:
-            await self.start()
-            self._lost(self)
+        while not self._ending:
+            try:
+                await self.start()
+            except OSError as error:  # too many processes, say
+                logger.error("worker not begun", extra={"worker": self.number, "error": str(error)})
+                await asyncio.sleep(_LONGEST_PAUSE_S)
+            else:
+                self._lost(self)
+                return
 
     # ── messages ─────────────────────────────────────────────────────────────
 

@@ -31,6 +31,8 @@ logger = logging.getLogger("enfold.serve")
 
 _SPAN_S = 2.0
 """Over which the speed is measured."""
+_HUNG_S = 60.0
+"""A worker that has jobs, and that nothing was heard of for so long while one of them timed out, is begun anew."""
 _AHEAD = 3
 """Passes that a worker has jobs for; fewer would let it wait, more could not be dropped any more."""
 
@@ -64,7 +66,6 @@ class Dispatcher:
         self._turn = 0
         self._speed = 0.0
         self._since, self._done_cost = time.monotonic(), 0
-        self._changed = asyncio.Event()
         self.draining = False
 
     # ── life ─────────────────────────────────────────────────────────────────
@@ -88,12 +89,6 @@ class Dispatcher:
     def members(self) -> list[Member]:
         """The workers."""
         return self._members
-
-    async def settled(self) -> None:
-        """Waits until no model is being loaded."""
-        while any(model.state == "loading" for model in self.models.values()):
-            self._changed.clear()
-            await self._changed.wait()
 
     # ── models ───────────────────────────────────────────────────────────────
 
@@ -144,7 +139,7 @@ class Dispatcher:
         model = self.find(name) if self.models.get(name) is None else self.models[name]
         model.version += 1
         outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        model.reloads[model.version] = outcome
+        model.reloads.append(outcome)
         if model.state in ("asleep", "failed"):
             model.state = "loading"
         for member in self._members:
@@ -181,10 +176,8 @@ class Dispatcher:
             model.state, model.used = "ready", time.monotonic()
         if all(each.models.get(model.name) == model.version for each in self._members):
             logger.info("model loaded", extra={"model": model.name, "version": model.version, "tasks": model.tasks})
-            if outcome := model.reloads.pop(model.version, None):
-                outcome.set_result(None)
+            self._end_reloads(model, None)
         self._make_room(model)
-        self._changed.set()
         self._pump()
 
     def _failed(self, member: Member, message: dict[str, Any]) -> None:
@@ -192,21 +185,21 @@ class Dispatcher:
         if message["version"] != model.version:
             return
         logger.error("model not loaded", extra={"model": model.name, "error": message["message"]})
-        if outcome := model.reloads.pop(model.version, None):
-            outcome.set_exception(
-                Fault(
-                    422,
-                    "model_failed",
-                    f"{model.name!r} could not be loaded, and stays as it was: {message['message']}",
-                )
-            )
+        told = f"{model.name!r} could not be loaded, and stays as it was: {message['message']}"
+        self._end_reloads(model, Fault(422, "model_failed", told))
         if not any(model.name in each.models for each in self._members):
             model.state, model.error = "failed", message["message"]
-            self._changed.set()
             while job := model.queue.pop():
                 self._waiting[job].news.put_nowait(
                     Fault(503, "model_failed", f"the model {model.name!r} could not be loaded: {model.error}")
                 )
+
+    def _end_reloads(self, model: Served, fault: Fault | None) -> None:
+        """Tells whoever waits for this load, or for one that it took the place of."""
+        waiting, model.reloads = model.reloads, []
+        for outcome in waiting:
+            if not outcome.done():
+                outcome.set_exception(fault) if fault else outcome.set_result(None)
 
     def _make_room(self, kept: Served) -> None:
         """Unloads what was not asked for longest, until the models fit into the memory they may have."""
@@ -263,6 +256,9 @@ class Dispatcher:
     def _late(self, running: Running) -> None:
         told = f"the request took longer than the {self.settings.timeout_s:g} s that this server gives one"
         running.news.put_nowait(Fault(504, "timeout", told))
+        for member in self._members:
+            if running.job.number in member.running and member.silent_s > max(_HUNG_S, self.settings.timeout_s):
+                member.kill()
 
     def _admit(self, model: Served, job: Job) -> Running:
         if self.draining:

@@ -42,7 +42,7 @@ class Served:
     error: str | None = None
     used: float = field(default_factory=time.monotonic)
     created: int = field(default_factory=lambda: int(time.time()))
-    reloads: dict[int, asyncio.Future[None]] = field(default_factory=dict)
+    reloads: list[asyncio.Future[None]] = field(default_factory=list)
 
     @property
     def tasks(self) -> list[str]:
