@@ -51,9 +51,9 @@ def make_app(dispatcher: Dispatcher) -> FastAPI:
     for each in (operations, pages, rerank, openai, embeddings_inference, hugging_face):
         app.include_router(each.router)
     settings = dispatcher.settings
-    if settings.cors:
-        app.add_middleware(CORSMiddleware, allow_origins=settings.cors, allow_methods=["*"], allow_headers=["*"])
     app.add_middleware(Gate, settings=settings, metrics=dispatcher.metrics)
+    if settings.cors:  # outermost: a browser asks without a key whether it may ask
+        app.add_middleware(CORSMiddleware, allow_origins=settings.cors, allow_methods=["*"], allow_headers=["*"])
 
     @app.exception_handler(Fault)
     async def fault(request: Request, error: Fault) -> Response:

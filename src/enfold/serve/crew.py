@@ -169,6 +169,8 @@ class Member:
     def begin(self, running: Running) -> None:
         """Hands over a job."""
         job = running.job
+        if not self.running:
+            self._heard_at = time.monotonic()  # who has nothing to do says nothing
         self.running[job.number] = running
         self.send({"ask": job.number, "model": job.model, "job": job.do, "given": job.given})
 

@@ -83,7 +83,14 @@ class Dispatcher:
     @property
     def ready(self) -> bool:
         """Whether every model can answer, now or after it was loaded again."""
-        return not self.draining and all(model.info and model.state != "failed" for model in self.models.values())
+        return not self.draining and all(
+            model.state in ("asleep", "waking") or (model.state == "ready" and self.is_held(model))
+            for model in self.models.values()
+        )
+
+    def is_held(self, model: Served) -> bool:
+        """Whether a worker has it in memory."""
+        return any(model.name in member.models for member in self._members)
 
     @property
     def members(self) -> list[Member]:
@@ -272,7 +279,7 @@ class Dispatcher:
             raise Fault(429, "overloaded", told, headers={"Retry-After": wait})
         model.used = time.monotonic()
         if model.state == "asleep":
-            model.state = "loading"
+            model.state = "waking"
             model.version += 1
             for member in self._members:
                 self._load(member, model)
@@ -289,6 +296,8 @@ class Dispatcher:
     def _learn(self, job: Job) -> None:
         """How much is done a second."""
         now = time.monotonic()
+        if not self._done_cost:
+            self._since = now
         self._done_cost += job.cost
         if now - self._since > _SPAN_S:
             self._speed, self._since, self._done_cost = self._done_cost / (now - self._since), now, 0
@@ -328,10 +337,11 @@ class Dispatcher:
         for member in self._members:
             if model.name not in member.models:
                 continue
-            reads = sum(each.job.cost for each in member.running.values() if not each.job.texts)
-            writes = sum(each.job.texts for each in member.running.values())
-            room = self.settings.slots - writes if job.texts else _AHEAD * self.settings.token_budget - reads
-            nothing = not (writes if job.texts else reads)
-            if nothing or room >= (job.texts or job.cost):
+            # a large one is read and written in parts, between which others have their turns
+            budget, slots = self.settings.token_budget, self.settings.slots
+            reads = sum(min(each.job.cost, budget) for each in member.running.values() if not each.job.texts)
+            writes = sum(min(each.job.texts, slots) for each in member.running.values())
+            room = slots - writes if job.texts else _AHEAD * budget - reads
+            if room >= min(job.texts, slots) if job.texts else room >= min(job.cost, budget):
                 fits.append((reads + 64 * writes, member.number, member))
         return min(fits)[2] if fits else None

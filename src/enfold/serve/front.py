@@ -75,10 +75,15 @@ class Front:
             writes: how many texts are written.
             new: tokens of each of these.
         """
-        size = sum(len(text.encode("utf-8", "replace")) if isinstance(text, str) else 8 for text in texts)
+        size = sum(map(_size, texts))
         cost = size // _BYTES_PER_TOKEN + 2 * len(texts) + writes * new
         self.caller.spend(cost)
-        limits: dict[str, Any] = {"max_tokens": self.settings.max_tokens}
+        most = self.settings.max_tokens
+        limits: dict[str, Any] = {"max_tokens": most}
+        ids = sum(len(text) for text in texts if isinstance(text, list))
+        if ids > most:
+            told = f"the request has {ids:,} token ids, and one may have {most:,} (max_tokens)"
+            raise Fault(422, "too_many_tokens", told)
         if size + 2 * len(texts) > self.settings.max_tokens:  # a token has a byte or more
             limits["counted"] = [text for text in texts if isinstance(text, str)]
         return Job(model.name, do, {**given, **limits}, cost, writes, self.caller.name, self.caller.priority)
@@ -97,11 +102,18 @@ class Front:
             if not asked.done():
                 raise GoneError
             answer: Answer = asked.result()
-            self.notes["read_tokens"] = answer.read_tokens
+            self._note(answer)
             return answer
         finally:
             for task in (asked, gone):
                 task.cancel()
+
+    def _note(self, answer: Answer) -> None:
+        """Tokens, for the log."""
+        usage = answer.value.get("usage") if isinstance(answer.value, dict) else None
+        self.notes["read_tokens"] = usage["prompt"] if usage else answer.read_tokens
+        if usage:
+            self.notes["written_tokens"] = usage["written"]
 
     async def _gone(self) -> None:
         while (await self.request.receive())["type"] != "http.disconnect":
@@ -139,6 +151,8 @@ class Front:
                         yield _line(value)
                     if begin[0] != "done":
                         async for kind, value in stream:
+                            if kind == "done":
+                                self._note(value)
                             for each in event(kind, value):
                                 yield _line(each)
             except Fault as fault:
@@ -148,6 +162,13 @@ class Front:
                 yield f"data: {last}\n\n".encode()
 
         return StreamingResponse(lines(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+
+def _size(text: Any) -> int:
+    """Bytes of a text, or of as much text as token ids stand for."""
+    if isinstance(text, str):
+        return len(text.encode("utf-8", "replace"))
+    return _BYTES_PER_TOKEN * (len(text) if isinstance(text, list) else 1)
 
 
 def _line(value: Any) -> bytes:

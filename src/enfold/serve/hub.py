@@ -22,6 +22,7 @@ from collections.abc import Callable, Generator, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from greenlet import GreenletExit, getcurrent, greenlet
@@ -139,7 +140,7 @@ class Hub:
         self._ready: deque[greenlet] = deque()
         self._parked: dict[greenlet, Callable[[], bool]] = {}
         self._tables: dict[Hashable, _Table] = {}
-        self.prefixes: dict[int, Prefixes] = {}
+        self.prefixes: WeakKeyDictionary[PreTrainedModel, Prefixes] = WeakKeyDictionary()
         self.counts = Counts()
 
     # ── what whoever drives it calls ─────────────────────────────────────────
@@ -180,7 +181,7 @@ class Hub:
 
     def forget(self, model: PreTrainedModel) -> None:
         """Frees what was kept for a model that is no longer used."""
-        self.prefixes.pop(id(model), None)
+        self.prefixes.pop(model, None)
 
     # ── what requests call ───────────────────────────────────────────────────
 
@@ -224,6 +225,7 @@ class Hub:
                     return
                 table = table if table and running else self._table(call, strategy)
                 running += joining
+                self._count_prompts(ticket.asker, joining)
                 table.tickets.update((id(request), ticket) for request in joining)
                 table.waiting.extend((request, strategy) for request in joining)
                 event = self._news(ticket)
@@ -236,6 +238,12 @@ class Hub:
         finally:
             if table:
                 table.leave(running)
+
+    def _count_prompts(self, asker: greenlet, requests: Sequence[Request]) -> None:
+        tokens = sum(len(request.prompt) + len(request.source or ()) for request in requests)
+        self.counts.read_tokens += tokens
+        if isinstance(asker, Asker):
+            asker.read_tokens += tokens
 
     def _news(self, ticket: _Ticket) -> Event:
         """The next event of a request's texts, as soon as there is one."""
@@ -308,7 +316,7 @@ class Hub:
             tuple(config.shortlist or ()),
         )  # fmt: skip
         if key not in self._tables:
-            prefixes = self.prefixes.setdefault(model, Prefixes(self._prefix_bytes))
+            prefixes = self.prefixes.setdefault(call.model, Prefixes(self._prefix_bytes))
             self._tables[key] = _Table(Loop(session_of(call, strategy.width, strategy.wants_hidden, prefixes)))
         return self._tables[key]
 

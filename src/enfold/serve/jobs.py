@@ -101,12 +101,12 @@ def rank(order: Order) -> Answer:
 
     A model with one label reads query and text together (a cross-encoder); any other embeds both and compares.
     """
-    query, texts = order.given["query"], order.given["texts"]
+    query, texts, long = order.given["query"], order.given["texts"], order.given.get("long")
     if "text-classification" in order.held.tasks and order.held.main.num_labels == 1:
         function = "none" if order.given.get("raw") else "sigmoid"
         pairs = [{"text": query, "text_pair": text} for text in texts]
-        return [each["score"] for each in order.task("text-classification")(pairs, function_to_apply=function)]
-    embed = order.task("embed")
+        return [each["score"] for each in order.task("text-classification", long)(pairs, function_to_apply=function)]
+    embed = order.task("embed", long)
     named = {"query": "query", "document": "document"}
     chosen = {side: {"prompt_name": name} for side, name in named.items() if embed.prompts.get(name)}
     vectors = embed([query], **chosen.get("query", {})), embed(texts, **chosen.get("document", {}))

@@ -66,7 +66,7 @@ class Metrics:
         for model in dispatcher.models.values():
             self.queued.labels(model.name).set(len(model.queue))
             self.queued_tokens.labels(model.name).set(model.queue.cost)
-            self.loaded.labels(model.name).set(model.state == "ready")
+            self.loaded.labels(model.name).set(dispatcher.is_held(model))
         for member in dispatcher.members:
             self.running.labels(str(member.number)).set(len(member.running))
             self.restarts.labels(str(member.number)).set(member.restarts)

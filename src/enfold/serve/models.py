@@ -13,7 +13,7 @@ from enfold.serve.queue import FairQueue
 
 __all__ = ["Served", "name_of", "parse"]
 
-State = Literal["loading", "ready", "asleep", "failed"]
+State = Literal["loading", "ready", "asleep", "waking", "failed"]
 
 
 @dataclass(eq=False)

@@ -82,6 +82,9 @@ class FairQueue:
         if job in self._waiting:
             self._waiting.remove(job)
             self.cost -= job.cost
+            if len(self._heap) > 2 * len(self._waiting) + 16:  # those who left may be large
+                self._heap = [each for each in self._heap if each[2] in self._waiting]
+                heapq.heapify(self._heap)
 
     @property
     def next(self) -> Job | None:

@@ -50,6 +50,7 @@ class Worker:
         self._link, self._hub = link, hub
         self._inbox, self._outbox = Inbox(), bytearray()
         self._asks: dict[int, Asker] = {}
+        self._wanted: dict[str, int] = {}
         self._news: SimpleQueue[dict[str, Any]] = SimpleQueue()
         self._open = True
         waker, self._waker = socket.socketpair()
@@ -117,6 +118,7 @@ class Worker:
                 self._hub.cancel(asker)
         elif "load" in message:
             name, version = message["load"], message["version"]
+            self._wanted[name] = version
             self._shelf.begin_load(
                 name,
                 message["source"],
@@ -128,15 +130,22 @@ class Worker:
                 ),
             )
         elif "drop" in message:
+            self._wanted.pop(message["drop"], None)
             self._shelf.drop(message["drop"])
 
     def _hear(self, news: dict[str, Any]) -> None:
         """What a thread that loads has to tell."""
+        name = news.get("loaded") or news["failed"]
+        if self._wanted.get(name) != news["version"]:
+            return  # a newer one is on its way, or it was dropped
         held: Held | None = news.pop("held", None)
-        if held is not None:
-            self._shelf.take(held)
-            news["info"] = held.info
-        self._send(news)
+        try:
+            self._send(news if held is None else {**news, "info": held.info})
+        except EnfoldError as error:
+            self._send({"failed": name, "version": news["version"], **_told(error)})
+        else:
+            if held is not None:
+                self._shelf.take(held)
 
     def _wake(self) -> None:
         self._waker.send(b"1")

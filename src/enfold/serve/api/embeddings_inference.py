@@ -47,7 +47,6 @@ class EmbedAllBody(_Cut):
     """Texts whose tokens are embedded."""
 
     inputs: str | list[str]
-    prompt_name: str | None = None
 
 
 class PredictBody(_Cut):
@@ -77,7 +76,6 @@ class SimilarityBody(_Body):
     """Sentences to compare."""
 
     inputs: SimilarityInput
-    parameters: dict[str, Any] | None = None
 
 
 class TokenizeBody(_Body):
@@ -85,7 +83,6 @@ class TokenizeBody(_Body):
 
     inputs: str | list[str]
     add_special_tokens: bool = True
-    prompt_name: str | None = None
 
 
 class DecodeBody(_Body):
@@ -162,7 +159,7 @@ def _pair(item: str | list[str]) -> Any:
 @router.post("/rerank")
 async def rerank(body: RerankBody, front: Asked) -> Response:
     """Texts by how well they answer a query, best first."""
-    scores = await rank(front, body.model, body.query, body.texts, raw=body.raw_scores, field="texts")
+    scores = await rank(front, body.model, body.query, body.texts, raw=body.raw_scores, field="texts", **_long(body))
     order = sorted(range(len(scores)), key=lambda index: -scores[index])
     shown = [{"text": body.texts[index]} if body.return_text else {} for index in order]
     return json_answer(
@@ -171,7 +168,14 @@ async def rerank(body: RerankBody, front: Asked) -> Response:
 
 
 async def rank(
-    front: Front, name: str | None, query: str, texts: list[str], *, raw: bool = False, field: str = "documents"
+    front: Front,
+    name: str | None,
+    query: str,
+    texts: list[str],
+    *,
+    raw: bool = False,
+    field: str = "documents",
+    long: str | None = None,
 ) -> list[float]:
     """A score for each text; a cross-encoder's where there is one."""
     front.check_texts(texts, field)
@@ -181,7 +185,9 @@ async def rank(
         if "text-classification" in each.tasks and len(each.info.get("labels", ())) == 1
     ]
     served = front.model(name or next(iter(judges), None), "embed")
-    job = front.job(served, "rank", {"query": query, "texts": texts, "raw": raw}, [*texts, query])
+    given = {"query": query, "texts": texts, "raw": raw, **({"long": long} if long else {})}
+    pairs = len(texts) if served.name in judges else 1  # which are read together, each with the query
+    job = front.job(served, "rank", given, [*texts, *[query] * pairs])
     scores: list[float] = (await front.ask(job)).value
     return scores
 

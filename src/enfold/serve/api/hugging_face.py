@@ -88,8 +88,11 @@ async def _run(front: Front, name: str, task: str | None, body: TaskBody) -> Res
     served = front.model(name)
     parameters = {key: value for key, value in (body.parameters or {}).items() if value is not None}
     task = ALIASES.get(task, task) if task else _task_for(served, body.inputs, parameters)
-    texts = _texts(body.inputs)
+    most = front.settings.max_texts + 1
+    texts = _texts(body.inputs, most)
     front.check_texts(texts, "inputs")
+    labels = _texts(parameters.get("candidate_labels", []), most)
+    front.check_texts([*texts, *labels], "inputs and candidate_labels")
     if task == "text-generation":
         return await _generate(front, served, body, parameters)
     if body.stream:
@@ -98,9 +101,12 @@ async def _run(front: Front, name: str, task: str | None, body: TaskBody) -> Res
     given = {"task": adapted.pop("task", task), "inputs": body.inputs, "options": adapted}
     writes = task in ("summarization", "translation", "text2text-generation")
     new = _new_tokens(front, adapted) if writes else 0
-    if long := adapted.pop("long", None):
+    rows = len(texts) * _rows(adapted) if writes else 0
+    if (long := adapted.pop("long", None)) is not None:
+        if long not in ("window", "truncate", "error"):
+            raise Fault(422, "invalid_request", f"long is {long!r:.40}, expected 'window', 'truncate' or 'error'")
         given["long"] = long
-    answer = await front.ask(front.job(served, "task", given, texts, len(texts) if writes else 0, new))
+    answer = await front.ask(front.job(served, "task", given, [*texts, *labels], rows, new))
     return json_answer(_SHAPES.get(task, lambda value, inputs: value)(answer.value, body.inputs))
 
 
@@ -121,13 +127,17 @@ def _task_for(served: Served, inputs: Any, parameters: Mapping[str, Any]) -> str
     return next((task for task in wanted if task in tasks), tasks[0] if tasks else "embed")
 
 
-def _texts(inputs: Any) -> list[Any]:
-    """All texts of a request, to count them; what is no text is for the task to refuse."""
-    if isinstance(inputs, Mapping):
-        return _texts(list(inputs.values()))
-    if isinstance(inputs, list):
-        return [text for item in inputs for text in _texts(item)]
-    return [inputs]
+def _texts(inputs: Any, most: int) -> list[Any]:
+    """All texts of a request in any order, to count them, and no more than ``most``; no text is for tasks to refuse."""
+    found: list[Any] = []
+    waiting: list[Any] = [inputs]
+    while waiting and len(found) < most:
+        item = waiting.pop()
+        if isinstance(item, Mapping | list):
+            waiting += item.values() if isinstance(item, Mapping) else item
+        else:
+            found.append(item)
+    return found
 
 
 # ── parameters ───────────────────────────────────────────────────────────────
@@ -213,6 +223,8 @@ _SHAPES: Mapping[str, Callable[[Any, Any], Any]] = {
 
 # ── texts ────────────────────────────────────────────────────────────────────
 
+_MOST_ROWS = 32
+_NOT_FOR_ALL = ("output_scores", "output_logits", "output_attentions", "output_hidden_states")
 _IGNORED = ("decoder_input_details", "watermark", "adapter_id", "top_n_tokens")
 
 
@@ -223,7 +235,7 @@ def _new_tokens(front: Front, parameters: Mapping[str, Any]) -> int:
         Fault: more than the server allows, or no number.
     """
     settings = front.settings
-    new = parameters.get("max_new_tokens")
+    new = parameters.get("max_new_tokens", parameters.get("max_length"))
     new = min(settings.new_tokens, settings.max_new_tokens) if new is None else new
     if isinstance(new, bool) or not isinstance(new, int) or new < 1:
         raise Fault(422, "invalid_request", f"max_new_tokens is {new!r}, expected 1 or more", param="parameters")
@@ -231,6 +243,27 @@ def _new_tokens(front: Front, parameters: Mapping[str, Any]) -> int:
         most = f"a text may have {settings.max_new_tokens:,} (max_new_tokens)"
         raise Fault(422, "too_many_new_tokens", f"{new:,} new tokens are asked for, and {most}", param="parameters")
     return new
+
+
+def _rows(parameters: Mapping[str, Any]) -> int:
+    """How many texts a model writes at once for one input, its beams counted.
+
+    Raises:
+        Fault: too many, no numbers, or options that keep scores of the whole vocabulary.
+    """
+    kept = [name for name in _NOT_FOR_ALL if parameters.get(name)]
+    if kept:
+        raise Fault(
+            422, "invalid_request", f"{', '.join(kept)} would fill the memory: ask from Python", param="parameters"
+        )
+    rows = 1
+    for name in ("num_beams", "num_return_sequences"):
+        value = parameters.get(name, 1)
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST_ROWS:
+            told = f"{name} is {value!r:.40}, expected 1 to {_MOST_ROWS}"
+            raise Fault(422, "invalid_request", told, param="parameters")
+        rows = max(rows, value)
+    return rows
 
 
 async def _generate(front: Front, served: Served, body: TaskBody, parameters: Options) -> Response:
@@ -254,16 +287,16 @@ async def _generate(front: Front, served: Served, body: TaskBody, parameters: Op
     if any(name in options for name in ("temperature", "top_p", "top_k", "typical_p", "seed")):
         options.setdefault("do_sample", True)
     options["max_new_tokens"] = new = _new_tokens(front, options)
+    rows = _rows(options)
     given = {
         "prompts": [body.inputs], "options": options, "stop": stop, "chances": 0, "frequency": frequency,
         "stream": body.stream,
     }  # fmt: skip
-    job = front.job(served, "write", given, [body.inputs], 1, new)
+    job = front.job(served, "write", given, [body.inputs], rows, new)
     if body.stream:
         return await front.events(job, _told(bool(details)))
     (value, _) = await front.ask(job)
     (text,) = value["texts"]
-    front.notes["written_tokens"] = value["usage"]["written"]
     whole = (body.inputs if full else "") + text["text"]
     found = {"generated_text": whole}
     if details:

@@ -27,7 +27,7 @@ Asked = Annotated[Front, Depends(front_of)]
 
 _NO_EFFECT = {
     "metadata", "moderation", "parallel_tool_calls", "prompt_cache_key", "prompt_cache_retention", "reasoning_effort",
-    "safety_identifier", "service_tier", "store", "suffix", "user", "verbosity",
+    "safety_identifier", "service_tier", "store", "user", "verbosity",
 }  # fmt: skip
 """What clients send that changes nothing here."""
 
@@ -272,7 +272,6 @@ async def _write(
         include = bool(body.stream_options and body.stream_options.include_usage)
         return await front.events(job, shape.events(include), last="[DONE]")
     (value, _) = await front.ask(job)
-    front.notes["written_tokens"] = value["usage"]["written"]
     return json_answer(shape.whole(value["texts"], value["usage"]))
 
 
