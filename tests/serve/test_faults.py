@@ -380,6 +380,19 @@ def made_key(file: Path, name: str, *options: str) -> str:
     return ran.stdout.strip()
 
 
+def test_a_browser_asks_without_a_key_whether_it_may_ask(tmp_path: Path) -> None:
+    key = made_key(tmp_path / "keys.json", "ann")
+    origin = {"origin": "https://example.org"}
+    with running(folder("judge"), threads=1, keys=tmp_path / "keys.json", cors="https://example.org") as server:
+        first = {**origin, "access-control-request-method": "POST", "access-control-request-headers": "authorization"}
+        found = httpx.options(f"{server.address}/predict", headers=first)
+        assert found.status_code == 200 and "authorization" in found.headers["access-control-allow-headers"].lower()
+        for headers, status in (({"authorization": f"Bearer {key}"}, 200), ({}, 401)):
+            found = httpx.post(f"{server.address}/predict", json=FINE, headers={**origin, **headers})
+            assert found.status_code == status
+            assert found.headers["access-control-allow-origin"] == "https://example.org"
+
+
 def test_pages_of_other_sites_may_ask_only_where_they_are_named() -> None:
     origin = {"origin": "https://example.org"}
     with running(folder("judge"), threads=1, cors="https://example.org") as server:
@@ -409,6 +422,55 @@ def test_encrypted_connections(tmp_path: Path) -> None:
         until(lambda: httpx.get(f"{address}/ready", verify=trusted).status_code == 200)
         assert httpx.post(f"{address}/predict", json=FINE, verify=trusted).status_code == 200
         assert "https://127.0.0.1" in server.log.read_text()
+
+
+def test_a_large_request_does_not_hold_up_a_small_one() -> None:
+    with (
+        running(folder("judge"), threads=1, token_budget=64, max_tokens=10**6) as server,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        many = {"inputs": ["a b c d e f g h i j " * 5] * 1000, "model": "judge"}
+        large = pool.submit(httpx.post, f"{server.address}/embed", json=many, timeout=120)
+        until(lambda: figure(server, "enfold_running_jobs") == 1)
+        works(server)
+        assert not large.done()
+        assert large.result().status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "problem"),
+    [
+        ("/models/slow", {"inputs": "a", "parameters": {"num_beams": 5000}}, "num_beams is 5000, expected 1 to 32"),
+        ("/models/slow", {"inputs": "a", "parameters": {"output_scores": True}}, "would fill the memory"),
+        ("/models/judge", {"inputs": "a", "parameters": {"candidate_labels": ["x"] * 1025}}, "max_texts"),
+        ("/models/judge", {"inputs": "a", "parameters": {"long": {"a": 1}}}, "long is"),
+        ("/models/judge", {"inputs": json.loads("[" * 900 + "]" * 900)}, "empty"),
+        ("/decode", {"ids": [[5] * 100_000, [6] * 40_000]}, "140,000 token ids"),
+        ("/rerank", {"query": "a", "texts": ["b"], "truncate": True, "truncation_direction": "left"}, "at their end"),
+        ("/embed_all", {"inputs": "a", "prompt_name": "query"}, "prompt_name"),
+    ],
+)  # fmt: skip
+def test_what_would_take_too_much_or_have_no_effect_is_refused(
+    path: str, body: Any, problem: str, large: Running
+) -> None:
+    answer = httpx.post(f"{large.address}{path}", json=body, timeout=60)
+    assert answer.status_code == 422 and problem in answer.json()["error"], answer.text[:500]
+
+
+@pytest.fixture(scope="module")
+def large() -> Iterator[Running]:
+    """A server with usual limits."""
+    with running(f"slow={slow_writer()}", folder("judge"), threads=1) as found:
+        yield found
+
+
+def test_a_model_without_a_limit_is_served(tmp_path: Path) -> None:
+    made = build(tmp_path / "endless", "t5", "seq2seq-lm", limit=10**30)
+    with running(made, threads=1) as server:
+        asked = {"inputs": "a b", "parameters": {"max_new_tokens": 3}}
+        assert httpx.post(f"{server.address}/models/endless", json=asked).status_code == 200
+        (card,) = httpx.get(f"{server.address}/v1/models").json()["data"]
+        assert card["max_length"] is None
 
 
 def test_who_asks_once_does_not_wait_for_all_of_who_asks_often(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from collections.abc import Callable
 from functools import cache
@@ -222,6 +223,18 @@ def test_a_chat_goes_on_from_what_was_read_of_it() -> None:
     (prefixes,) = served.hub.prefixes.values()
     assert prefixes.found >= 16
     served.hub.forget(served._model("writer", plain("writer", "text-generation").model))
+    assert not served.hub.prefixes
+
+
+def test_what_is_kept_of_a_model_goes_with_it() -> None:
+    served = Served()
+    served.call(("writer", "text-generation", "a b c d e f g h i j k l m n o p q r", {"max_new_tokens": 3}))
+    served.hub.turn()
+    served.hub.forget(served._model("writer", plain("writer", "text-generation").model))  # while it is written with
+    served.run()
+    served.task.cache_clear()
+    Served._model.cache_clear()  # type: ignore[attr-defined]
+    gc.collect()
     assert not served.hub.prefixes
 
 

@@ -94,6 +94,16 @@ def test_a_queue_is_full_by_number_and_by_cost() -> None:
     assert not queue.has_room(job(cost=1))
 
 
+def test_who_left_takes_no_memory() -> None:
+    queue = FairQueue(10, 10**6)
+    queue.put(job())
+    for _ in range(1000):
+        gone = job()
+        queue.put(gone)
+        queue.discard(gone)
+    assert len(queue) == 1 and len(queue._heap) < 40
+
+
 # ── who may ask ──────────────────────────────────────────────────────────────
 
 

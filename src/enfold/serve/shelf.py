@@ -21,10 +21,11 @@ from enfold.tasks import TASKS, Task
 from enfold.tasks.loading import fitting_head, tokenizer_home
 from enfold.tasks.offers import tasks_of
 from enfold.tokenization import Tokenizer
-from enfold.tokenization.settings import NO_LIMIT
 
 __all__ = ["Held", "Shelf"]
 
+_NO_LIMIT = 10**9
+"""Tokens from which on a stated limit means none."""
 _WRITING: tuple[HeadKind, ...] = ("causal-lm", "seq2seq-lm")
 
 
@@ -89,7 +90,7 @@ class Held:
             "parameters": model.num_parameters(),
             "hidden_size": model.arch.hidden_size,
             "dtype": self.dtype,
-            "max_length": self.context if self.context < NO_LIMIT else None,
+            "max_length": self.context if self.context < _NO_LIMIT else None,
             "labels": list(model.config.id2label.values()) if model.kind not in (*_WRITING, "encoder") else [],
             "version": origin.version,
             "license": origin.license,
