@@ -94,6 +94,16 @@ def test_a_queue_is_full_by_number_and_by_cost() -> None:
     assert not queue.has_room(job(cost=1))
 
 
+def test_nobody_locks_the_others_out() -> None:
+    queue = FairQueue(9, 10**6)
+    for _ in range(9):
+        queue.put(job("greedy", priority="low"))
+    assert not queue.has_room(job("greedy")) and queue.has_room(job("other"))
+    for _ in range(3):
+        queue.put(job("other"))
+    assert not queue.has_room(job("other")) and queue.has_room(job("third"))
+
+
 def test_who_left_takes_no_memory() -> None:
     queue = FairQueue(10, 10**6)
     queue.put(job())

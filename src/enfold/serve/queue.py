@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Literal
@@ -59,6 +59,7 @@ class FairQueue:
         self._heap: list[tuple[float, int, Job]] = []
         self._waiting: set[Job] = set()
         self._ends: dict[str, float] = defaultdict(float)
+        self._counts: Counter[str] = Counter()
         self._now = 0.0
         self.cost = 0
 
@@ -66,8 +67,15 @@ class FairQueue:
         return len(self._waiting)
 
     def has_room(self, job: Job) -> bool:
-        """Whether one more may wait; one that is larger than the limit may where nothing else does."""
-        return not self._waiting or (len(self) < self._most and self.cost + job.cost <= self._most_cost)
+        """Whether one more may wait.
+
+        One that is larger than the limit may where nothing else does; and where others have filled the queue, each
+        owner still has a share of its own, so that nobody locks the others out.
+        """
+        if not self._waiting or (len(self) < self._most and self.cost + job.cost <= self._most_cost):
+            return True
+        others = len(self._counts.keys() - {job.owner})
+        return bool(others) and self._counts[job.owner] < self._most // (others + 2)
 
     def put(self, job: Job) -> None:
         """Adds a job behind those of its owner."""
@@ -75,12 +83,15 @@ class FairQueue:
         self._ends[job.owner] = tag
         heapq.heappush(self._heap, (tag, job.number, job))
         self._waiting.add(job)
+        self._counts[job.owner] += 1
         self.cost += job.cost
 
     def discard(self, job: Job) -> None:
         """Takes out a job that nobody waits for any more."""
         if job in self._waiting:
             self._waiting.remove(job)
+            self._counts[job.owner] -= 1
+            self._counts += Counter()  # without those who have none
             self.cost -= job.cost
             if len(self._heap) > 2 * len(self._waiting) + 16:  # those who left may be large
                 self._heap = [each for each in self._heap if each[2] in self._waiting]
