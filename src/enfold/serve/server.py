@@ -86,7 +86,8 @@ def _listen(settings: Settings) -> socket.socket:
         InputError: it is taken, or not this machine's.
     """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listening = socket.socket(family)
+    # the protocol is named, or else asyncio leaves small packets waiting for each other (no TCP_NODELAY)
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((settings.host, settings.port))
