@@ -90,3 +90,8 @@ class Head:
     omits: tuple[str, ...] = ()
     prefix: str | None = None
     starts_with: Literal["configured", "last"] = "configured"
+
+    @property
+    def of_texts(self) -> frozenset[str]:
+        """The fields that have a row for each text; all others have one for each token."""
+        return frozenset(branch.field for branch in self.branches if branch.select != "tokens")

@@ -62,12 +62,14 @@ class Move:
         tokens: for each row, the token that it gets.
         final: tokens of the text that can't change any more, and were not reported before.
         results: the finished text or texts, best first; None while it goes on.
+        error: why the text can't go on.
     """
 
     parents: list[int]
     tokens: list[int]
     final: list[int]
     results: list[Result] | None = None
+    error: EnfoldError | None = None
 
 
 class Writing(Protocol):
@@ -202,26 +204,19 @@ class Loop:
         if not answers:
             return []
         moves = self._moves(joined(answers) if len(answers) > 1 else answers[0])
-        events = [
-            Event(seat.writing.request, [], None, move)
-            if isinstance(move, EnfoldError)
-            else Event(seat.writing.request, move.final, move.results)
-            for seat, move in zip(self._seats, moves, strict=True)
-        ]
-        width = self.session.width
-        parents = [[*range(width)] if isinstance(move, EnfoldError) else move.parents for move in moves]
-        self.session.follow([slot * width + parent for slot, own in enumerate(parents) for parent in own])
+        width, events = self.session.width, []
+        self.session.follow([slot * width + parent for slot, move in enumerate(moves) for parent in move.parents])
         for seat, move in zip(self._seats, moves, strict=True):
-            seat.tokens = [] if isinstance(move, EnfoldError) else move.tokens
+            seat.tokens = move.tokens
+            events.append(Event(seat.writing.request, move.final, move.results, move.error))
         for slot in reversed(range(len(events))):
             if events[slot].ended:
                 self._close(slot)
         return [event for event in events if event.final or event.ended]
 
     def _open(self) -> Answer:
-        self._joining.sort(
-            key=lambda each: (len(each[0].source or ()), len(each[0].prompt))
-        )  # neighbours: read together
+        # neighbours are read together
+        self._joining.sort(key=lambda each: (len(each[0].source or ()), len(each[0].prompt)))
         requests = [request for request, _ in self._joining]
         sources = [each.source for each in requests if each.source is not None]
         negatives = [each.negative for each in requests]
@@ -230,22 +225,20 @@ class Loop:
         self._joining = []
         return first.repeated(self.session.width)
 
-    def _moves(self, answer: Answer) -> list[Move | EnfoldError]:
+    def _moves(self, answer: Answer) -> list[Move]:
         """What each text's strategy decides, those of one strategy together."""
         groups: dict[int, list[int]] = {}
         for slot, seat in enumerate(self._seats):
             groups.setdefault(id(seat.strategy), []).append(slot)
-        moves: dict[int, Move | EnfoldError] = {}
+        moves: dict[int, Move] = {}
         width = self.session.width
         for slots in groups.values():
             rows = [slot * width + row for slot in slots for row in range(width)]
             own = answer if len(groups) == 1 else answer.chosen(rows)
             try:
-                decided: Sequence[Move | EnfoldError] = self._seats[slots[0]].strategy.advance(
-                    [self._seats[slot].writing for slot in slots], own
-                )
+                decided = self._seats[slots[0]].strategy.advance([self._seats[slot].writing for slot in slots], own)
             except EnfoldError as error:
-                decided = [error] * len(slots)
+                decided = [Move([*range(width)], [], [], error=error)] * len(slots)
             moves.update(zip(slots, decided, strict=True))
         return [moves[slot] for slot in range(len(self._seats))]
 

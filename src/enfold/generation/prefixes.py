@@ -65,7 +65,7 @@ class Prefixes:
 
     def best(self, prompt: Sequence[int]) -> tuple[int, Prefix | None]:
         """The one that has most tokens in common with a prompt's beginning, and how many."""
-        best, found = 0, None
+        best, found, prompt = 0, None, tuple(prompt)
         for prefix in self._kept.values():
             if (common := common_beginning(prefix.tokens, prompt)) > best:
                 best, found = common, prefix
@@ -82,4 +82,6 @@ class Prefixes:
 def common_beginning(first: Sequence[int], second: Sequence[int]) -> int:
     """Tokens that two texts have in common at their beginning."""
     length = min(len(first), len(second))
-    return next((index for index in range(length) if first[index] != second[index]), length)
+    if first[:length] == second[:length]:
+        return length
+    return next(index for index in range(length) if first[index] != second[index])

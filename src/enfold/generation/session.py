@@ -55,10 +55,6 @@ class Answer:
             None if self.unguided is None else self.unguided[rows],
         )
 
-    def followed_by(self, other: Answer) -> Answer:
-        """The rows of both."""
-        return joined([self, other])
-
 
 def joined(answers: Sequence[Answer]) -> Answer:
     """The rows of several answers, one after another."""

@@ -46,6 +46,10 @@ class Dispatcher:
         settings: the server's.
         metrics: told what happens.
 
+    Attributes:
+        members: the workers.
+        draining: whether the end has begun.
+
     Raises:
         InputError: two models with one name.
     """
@@ -61,7 +65,7 @@ class Dispatcher:
                     f"OTHER={source}"
                 )
             self.models[name] = Served(name, source, dtype, FairQueue(settings.queue_requests, settings.queue_tokens))
-        self._members = [Member(number, settings, self._heard, self._began) for number in range(settings.workers)]
+        self.members = [Member(number, settings, self._heard, self._began) for number in range(settings.workers)]
         self._waiting: dict[Job, Running] = {}
         self._turn = 0
         self._speed = 0.0
@@ -72,13 +76,13 @@ class Dispatcher:
 
     async def start(self) -> None:
         """Begins the workers, which load the models one after another."""
-        for member in self._members:
+        for member in self.members:
             await member.start()
             self._began(member)
 
     async def stop(self) -> None:
         """Ends the workers."""
-        await asyncio.gather(*(member.stop() for member in self._members))
+        await asyncio.gather(*(member.stop() for member in self.members))
 
     @property
     def ready(self) -> bool:
@@ -90,12 +94,7 @@ class Dispatcher:
 
     def is_held(self, model: Served) -> bool:
         """Whether a worker has it in memory."""
-        return any(model.name in member.models for member in self._members)
-
-    @property
-    def members(self) -> list[Member]:
-        """The workers."""
-        return self._members
+        return any(model.name in member.models for member in self.members)
 
     # ── models ───────────────────────────────────────────────────────────────
 
@@ -143,16 +142,19 @@ class Dispatcher:
         Raises:
             Fault: it can't be loaded; the old one stays.
         """
-        model = self.find(name) if self.models.get(name) is None else self.models[name]
-        model.version += 1
+        model = self.models.get(name) or self.find(name)
         outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         model.reloads.append(outcome)
         if model.state in ("asleep", "failed"):
             model.state = "loading"
-        for member in self._members:
-            self._load(member, model)
+        self._load_anew(model)
         await outcome
         return model
+
+    def _load_anew(self, model: Served) -> None:
+        model.version += 1
+        for member in self.members:
+            self._load(member, model)
 
     def _load(self, member: Member, model: Served) -> None:
         member.send({"load": model.name, "version": model.version, "source": model.source, "dtype": model.dtype})
@@ -181,7 +183,7 @@ class Dispatcher:
         model.info, model.error = message["info"], None
         if model.state != "ready":
             model.state, model.used = "ready", time.monotonic()
-        if all(each.models.get(model.name) == model.version for each in self._members):
+        if all(each.models.get(model.name) == model.version for each in self.members):
             logger.info("model loaded", extra={"model": model.name, "version": model.version, "tasks": model.tasks})
             self._end_reloads(model, None)
         self._make_room(model)
@@ -194,7 +196,7 @@ class Dispatcher:
         logger.error("model not loaded", extra={"model": model.name, "error": message["message"]})
         told = f"{model.name!r} could not be loaded, and stays as it was: {message['message']}"
         self._end_reloads(model, Fault(422, "model_failed", told))
-        if not any(model.name in each.models for each in self._members):
+        if not any(model.name in each.models for each in self.members):
             model.state, model.error = "failed", message["message"]
             while job := model.queue.pop():
                 self._waiting[job].news.put_nowait(
@@ -216,11 +218,11 @@ class Dispatcher:
         awake = sorted((each for each in self.models.values() if each.state == "ready"), key=lambda each: each.used)
         total = sum(each.info["bytes"] for each in awake)
         for model in awake:
-            busy = model.queue or any(r.job.model == model.name for m in self._members for r in m.running.values())
+            busy = model.queue or any(r.job.model == model.name for m in self.members for r in m.running.values())
             if total > limit and model is not kept and not busy:
                 total -= model.info["bytes"]
                 model.state = "asleep"
-                for member in self._members:
+                for member in self.members:
                     member.models.pop(model.name, None)
                     member.send({"drop": model.name})
                 logger.info("model unloaded", extra={"model": model.name})
@@ -263,7 +265,7 @@ class Dispatcher:
     def _late(self, running: Running) -> None:
         told = f"the request took longer than the {self.settings.timeout_s:g} s that this server gives one"
         running.news.put_nowait(Fault(504, "timeout", told))
-        for member in self._members:
+        for member in self.members:
             if running.job.number in member.running and member.silent_s > max(_HUNG_S, self.settings.timeout_s):
                 member.kill()
 
@@ -280,9 +282,7 @@ class Dispatcher:
         model.used = time.monotonic()
         if model.state == "asleep":
             model.state = "waking"
-            model.version += 1
-            for member in self._members:
-                self._load(member, model)
+            self._load_anew(model)
         running = Running(job)
         self._waiting[job] = running
         model.queue.put(job)
@@ -306,7 +306,7 @@ class Dispatcher:
         """A job that has ended, or that nobody waits for."""
         self._waiting.pop(job, None)
         model.queue.discard(job)
-        for member in self._members:
+        for member in self.members:
             member.cancel(job.number)
         self._pump()
 
@@ -334,7 +334,7 @@ class Dispatcher:
     def _member_for(self, model: Served, job: Job) -> Member | None:
         """The worker that has least to do among those with the model and room for the job."""
         fits = []
-        for member in self._members:
+        for member in self.members:
             if model.name not in member.models:
                 continue
             # a large one is read and written in parts, between which others have their turns

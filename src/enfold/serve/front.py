@@ -62,6 +62,18 @@ class Front:
             most = f"one request may have {settings.max_texts:,} (max_texts): send them in several"
             raise Fault(422, "too_many_texts", f"{field} has {len(texts):,} texts, and {most}", param=field)
 
+    def new_tokens(self, asked: int | None, param: str) -> int:
+        """How many tokens a text may get.
+
+        Raises:
+            Fault: 422, more are asked for than the server allows.
+        """
+        most = self.settings.max_new_tokens
+        if asked is not None and asked > most:
+            told = f"{asked:,} new tokens are asked for, and a text may have {most:,} (max_new_tokens)"
+            raise Fault(422, "too_many_new_tokens", told, param=param)
+        return asked or min(self.settings.new_tokens, most)
+
     def job(
         self, model: Served, do: str, given: dict[str, Any], texts: Sequence[Any], writes: int = 0, new: int = 0
     ) -> Job:
@@ -84,7 +96,7 @@ class Front:
         if ids > most:
             told = f"the request has {ids:,} token ids, and one may have {most:,} (max_tokens)"
             raise Fault(422, "too_many_tokens", told)
-        if size + 2 * len(texts) > self.settings.max_tokens:  # a token has a byte or more
+        if size + 2 * len(texts) > most:  # a token has a byte or more
             limits["counted"] = [text for text in texts if isinstance(text, str)]
         return Job(model.name, do, {**given, **limits}, cost, writes, self.caller.name, self.caller.priority)
 

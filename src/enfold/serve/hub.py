@@ -51,10 +51,10 @@ class Asker(greenlet):
 
 @dataclass
 class Counts:
-    """What a hub has done since it began; what operators look at.
+    """What a hub has done since somebody last asked, who then begins new ones; what operators look at.
 
     ``read_tokens`` and ``written_tokens`` are tokens, ``batches`` the tokens of each pass that read, ``steps`` the
-    texts of each step that wrote; both are emptied by whoever takes them.
+    texts of each step that wrote.
     """
 
     read_tokens: int = 0
@@ -132,9 +132,8 @@ class Hub:
     def __init__(
         self, *, token_budget: int = 1024, latency_s: float = 0.1, slots: int = 16, prefix_bytes: int = 256 << 20
     ) -> None:
-        self.token_budget, self._latency_s, self._slots, self._prefix_bytes = (
-            token_budget, latency_s, slots, prefix_bytes,
-        )  # fmt: skip
+        self.token_budget, self._latency_s = token_budget, latency_s
+        self._slots, self._prefix_bytes = slots, prefix_bytes
         self._tokens_per_s = 0.0
         self._reads: deque[_Read] = deque()
         self._ready: deque[greenlet] = deque()
@@ -363,7 +362,7 @@ def _run_together(reads: Sequence[_Read]) -> list[Outputs]:
         tokens = np.concatenate([own + begin for own, begin in zip(wanted, begins, strict=True)])
         counts = [len(own) for own in wanted]
     outputs = model.run(together, fields=fields, tokens=tokens)
-    of_texts = {branch.field for branch in model.head.branches if branch.select != "tokens"}
+    of_texts = model.head.of_texts
     sizes = {
         name: [len(batch.spans) for batch in batches]
         if name in of_texts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -30,6 +30,7 @@ class LimitError(InputError):
     """More than this server lets one request have."""
 
 
+@dataclass(frozen=True)
 class Order:
     """What a job has at hand: the model, what was asked, and a way to send parts of the answer.
 
@@ -41,8 +42,11 @@ class Order:
         send: hands over a part of the answer at once.
     """
 
-    def __init__(self, hub: Hub, shelf: Shelf, held: Held, given: Mapping[str, Any], send: Send) -> None:
-        self.hub, self.shelf, self.held, self.given, self.send = hub, shelf, held, given, send
+    hub: Hub
+    shelf: Shelf
+    held: Held
+    given: Mapping[str, Any]
+    send: Send
 
     def task(self, name: str, long: str | None = None) -> Any:
         """A task on the model; ``long`` says what becomes of long texts, by default as the task has it."""
@@ -107,9 +111,8 @@ def rank(order: Order) -> Answer:
         pairs = [{"text": query, "text_pair": text} for text in texts]
         return [each["score"] for each in order.task("text-classification", long)(pairs, function_to_apply=function)]
     embed = order.task("embed", long)
-    named = {"query": "query", "document": "document"}
-    chosen = {side: {"prompt_name": name} for side, name in named.items() if embed.prompts.get(name)}
-    vectors = embed([query], **chosen.get("query", {})), embed(texts, **chosen.get("document", {}))
+    chosen = {side: {"prompt_name": side} if embed.prompts[side] else {} for side in ("query", "document")}
+    vectors = embed([query], **chosen["query"]), embed(texts, **chosen["document"])
     return [float(score) for score in similarities(embed.modules.similarity, *vectors)[0]]
 
 
@@ -164,13 +167,14 @@ def write(order: Order) -> Answer:
         for piece in write_one(order.held, wanted[index]):
             whole = texts[index]
             whole.text, whole.tokens, whole.finish = whole.text + piece.text, whole.tokens + piece.tokens, piece.finish
-            whole.ids, whole.chances = [*whole.ids, *piece.ids], [*whole.chances, *piece.chances]
+            whole.ids += piece.ids
+            whole.chances += piece.chances
             if given.get("stream") and (piece.text or piece.chances or piece.finish):
-                order.send({"index": index, **asdict(piece)})
+                order.send({"index": index, **vars(piece)})
 
     _side_by_side(order.hub, [lambda index=index: write_text(index) for index in range(len(wanted))])  # type: ignore[misc]
     usage = {"prompt": sum(map(len, prompts)), "written": sum(each.tokens for each in texts)}
-    return {"usage": usage, "texts": None if given.get("stream") else [asdict(each) for each in texts]}
+    return {"usage": usage, "texts": None if given.get("stream") else [vars(each) for each in texts]}
 
 
 def _chat(held: Held, chat: Any) -> list[int]:

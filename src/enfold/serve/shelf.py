@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import enfold
 from enfold.auto import load_model
@@ -24,6 +24,8 @@ from enfold.tokenization import Tokenizer
 
 __all__ = ["Held", "Shelf"]
 
+T = TypeVar("T")
+
 _NO_LIMIT = 10**9
 """Tokens from which on a stated limit means none."""
 _WRITING: tuple[HeadKind, ...] = ("causal-lm", "seq2seq-lm")
@@ -35,11 +37,13 @@ class Held:
 
     Attributes:
         name: what requests call it.
+        source: what it was asked for by.
         folder: where its files are.
         dtype: as :func:`enfold.pipeline` takes it.
         tasks: what it can do, its own head's tasks first.
         tokenizer: read once for all tasks.
         models: those that are loaded, by head.
+        made: tasks on them, by name and what becomes of long texts.
     """
 
     name: str
@@ -75,11 +79,6 @@ class Held:
         return model
 
     @property
-    def writes(self) -> bool:
-        """Whether the first task writes."""
-        return self.main.kind in _WRITING
-
-    @property
     def info(self) -> dict[str, Any]:
         """What clients may know."""
         model, origin = self.main, describe(self.folder)
@@ -94,7 +93,7 @@ class Held:
             "labels": list(model.config.id2label.values()) if model.kind not in (*_WRITING, "encoder") else [],
             "version": origin.version,
             "license": origin.license,
-            "writes": self.writes,
+            "writes": model.kind in _WRITING,
             "chats": self.tokenizer.chat_template is not None,
             "mask_token": self.tokenizer.mask_token,
             "bytes": 4 * model.num_parameters(),
@@ -138,13 +137,17 @@ class Shelf:
 
     def begin_load(self, name: str, source: str, dtype: str, told: Callable[[Held | Exception], None]) -> None:
         """Loads a model in another thread, which tells what came of it."""
+        self._beside(name, lambda: Held.load(name, source, dtype, self._hub), told)
+
+    def _beside(self, name: str, load: Callable[[], T], told: Callable[[T | Exception], None]) -> None:
+        """Loads something in another thread, which tells what came of it."""
 
         def work() -> None:
             try:
-                held: Held | Exception = Held.load(name, source, dtype, self._hub)
+                loaded: T | Exception = load()
             except Exception as error:
-                held = error
-            told(held)
+                loaded = error
+            told(loaded)
             self._wake()
 
         threading.Thread(target=work, name=f"loading {name}", daemon=True).start()
@@ -176,15 +179,7 @@ class Shelf:
     def _wait_for(self, held: Held, kind: HeadKind) -> Any:
         """Another head of a model, loaded in another thread."""
         found: list[PreTrainedModel | Exception] = []
-
-        def work() -> None:
-            try:
-                found.append(load_model(held.folder, kind, engine="cpu", dtype=held.dtype))
-            except Exception as error:
-                found.append(error)
-            self._wake()
-
-        threading.Thread(target=work, name=f"loading {held.name}", daemon=True).start()
+        self._beside(held.name, lambda: load_model(held.folder, kind, engine="cpu", dtype=held.dtype), found.append)
         self._hub.wait_until(lambda: bool(found))
         if isinstance(found[0], Exception):
             told = f"{held.name} has its {kind} in files that can't be read any more: {found[0]}"

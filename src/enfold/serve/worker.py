@@ -22,10 +22,8 @@ from collections.abc import Mapping
 from queue import SimpleQueue
 from typing import Any
 
-import greenlet
-
 from enfold.errors import EnfoldError
-from enfold.serve.hub import Asker, Cancelled, Hub
+from enfold.serve.hub import Asker, Counts, Hub
 from enfold.serve.jobs import JOBS, Order, check_tokens
 from enfold.serve.shelf import Held, Shelf
 from enfold.serve.wire import Inbox, pack
@@ -167,12 +165,7 @@ class Worker:
             try:
                 check_tokens(order)
                 done = JOBS[message["job"]](order)
-                current = greenlet.getcurrent()
-                read = current.read_tokens if isinstance(current, Asker) else 0
-                answer = {"ask": number, "done": done, "read_tokens": read}
-                self._send(answer)
-            except Cancelled:
-                raise
+                self._send({"ask": number, "done": done, "read_tokens": self._asks[number].read_tokens})
             except Exception as error:
                 if not isinstance(error, EnfoldError):
                     logger.exception("a request failed")
@@ -198,18 +191,14 @@ class Worker:
         self._send(
             {
                 "counts": {
-                    "read_tokens": counts.read_tokens,
-                    "written_tokens": counts.written_tokens,
-                    "batches": counts.batches,
-                    "steps": counts.steps,
+                    **vars(counts),
                     "prefix_bytes": sum(each.nbytes for each in kept),
                     "prefix_found": sum(each.found for each in kept),
                     "prefix_asked": sum(each.asked for each in kept),
                 }
             }
         )
-        counts.read_tokens = counts.written_tokens = 0
-        counts.batches, counts.steps = [], []
+        self._hub.counts = Counts()
 
 
 def _told(error: Exception) -> dict[str, Any]:

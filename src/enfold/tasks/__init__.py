@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any, Literal
 
 from enfold.checkpoint.files import is_adapter
@@ -10,14 +9,12 @@ from enfold.checkpoint.sources import resolve
 from enfold.errors import InputError
 from enfold.model import PreTrainedModel
 from enfold.tasks.base import Long, Options, Task
-from enfold.tasks.loading import default_model, fitting_head, load, tokenizer_home
+from enfold.tasks.loading import Source, default_model, fitting_head, load, tokenizer_home
 from enfold.tasks.preset import Preset, check_call_options
 from enfold.tasks.registry import ALIASES, TASKS, find, languages_of
 from enfold.tokenization import Tokenizer
 
 __all__ = ["ALIASES", "TASKS", "Task", "pipeline"]
-
-Source = str | os.PathLike[str]
 
 
 def pipeline(

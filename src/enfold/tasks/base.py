@@ -258,7 +258,7 @@ class Task:
         wanted = [tokens(window) for window in windows] if tokens else []
         rows = [chosen + begin for chosen, (begin, _) in zip(wanted, batch.spans, strict=True)] if tokens else None
         outputs = self.model.run(batch, fields=fields, tokens=None if rows is None else np.concatenate(rows))
-        of_texts = {branch.field for branch in self.model.head.branches if branch.select != "tokens"}
+        of_texts = self.model.head.of_texts
         ends = np.cumsum([len(chosen) for chosen in wanted]).tolist() if tokens else []
         for index, (begin, end) in enumerate(batch.spans):
             span = slice(begin, end)

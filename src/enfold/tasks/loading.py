@@ -15,7 +15,7 @@ from enfold.model import PreTrainedModel
 from enfold.tasks.base import Task
 from enfold.tasks.registry import TASKS, Entry, languages_of
 
-__all__ = ["default_model", "fitting_head", "load", "tokenizer_home"]
+__all__ = ["Source", "default_model", "fitting_head", "load", "tokenizer_home"]
 
 Source = str | os.PathLike[str]
 

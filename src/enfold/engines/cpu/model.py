@@ -146,8 +146,8 @@ class CpuModel(PreTrainedModel):
         if tokens is None:
             return joined
         order = np.argsort(np.concatenate([places for _, _, places in shares]), kind="stable")
-        whole = {branch.field for branch in self.head.branches if branch.select == "tokens"}
-        return {name: array[order] if name in whole else array for name, array in joined.items()}
+        of_texts = {*self.head.of_texts, "last_hidden_state"}
+        return {name: array if name in of_texts else array[order] for name, array in joined.items()}
 
     def remember(self, source: Packed, cache: Cache, *, plan: wiring.Plan | None = None) -> None:
         self._remember(plan or self.plan, source, cache)

@@ -234,15 +234,10 @@ def _new_tokens(front: Front, parameters: Mapping[str, Any]) -> int:
     Raises:
         Fault: more than the server allows, or no number.
     """
-    settings = front.settings
     new = parameters.get("max_new_tokens", parameters.get("max_length"))
-    new = min(settings.new_tokens, settings.max_new_tokens) if new is None else new
-    if isinstance(new, bool) or not isinstance(new, int) or new < 1:
+    if new is not None and (isinstance(new, bool) or not isinstance(new, int) or new < 1):
         raise Fault(422, "invalid_request", f"max_new_tokens is {new!r}, expected 1 or more", param="parameters")
-    if new > settings.max_new_tokens:
-        most = f"a text may have {settings.max_new_tokens:,} (max_new_tokens)"
-        raise Fault(422, "too_many_new_tokens", f"{new:,} new tokens are asked for, and {most}", param="parameters")
-    return new
+    return front.new_tokens(new, "parameters")
 
 
 def _rows(parameters: Mapping[str, Any]) -> int:
@@ -289,8 +284,8 @@ async def _generate(front: Front, served: Served, body: TaskBody, parameters: Op
     options["max_new_tokens"] = new = _new_tokens(front, options)
     rows = _rows(options)
     given = {
-        "prompts": [body.inputs], "options": options, "stop": stop, "chances": 0, "frequency": frequency,
-        "stream": body.stream,
+        "prompts": [body.inputs], "options": options, "stop": stop, "frequency": frequency,
+        "stream": body.stream, "chances": 0 if details or body.stream else None,
     }  # fmt: skip
     job = front.job(served, "write", given, [body.inputs], rows, new)
     if body.stream:

@@ -254,13 +254,7 @@ async def _write(
 ) -> Response:
     """Asks for texts, and answers in the shape of one of the two interfaces."""
     served = front.model(body.model, "text-generation")
-    settings, copies = front.settings, body.n or 1
-    if new is not None and new > settings.max_new_tokens:
-        raise Fault(
-            422, "too_many_new_tokens", f"{new:,} new tokens are asked for, and a text may have "
-            f"{settings.max_new_tokens:,} (max_new_tokens)", param="max_tokens",
-        )  # fmt: skip
-    new = new or min(settings.new_tokens, settings.max_new_tokens)
+    copies, new = body.n or 1, front.new_tokens(new, "max_tokens")
     stops = [body.stop] if isinstance(body.stop, str) else body.stop or []
     given = {
         **wanted, "n": copies, "stop": stops, "stream": bool(body.stream), "options": _options(body, new),
