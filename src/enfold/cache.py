@@ -29,7 +29,7 @@ Encode = Callable[[Array], Array]
 """Keys or values (tokens, kv_heads, head_size) as such an array holds them."""
 
 Tokens = tuple[Array, Array]
-"""Keys and values of one layer for tokens in a row, (kv_heads, length, head_size) each, outside of a store."""
+"""Keys and values of one layer for tokens in a row, (kv_heads, length, head_size) each."""
 
 _ROOM = 64
 """Tokens that a store grows beyond what it is asked for."""
@@ -243,6 +243,10 @@ class Cache:
         for store in self._own:
             store.reserve(len(self.lengths), length)
             store.move(source, target, length)
+
+    def row(self, row: int, length: int) -> list[Tokens]:
+        """The first ``length`` tokens of a row, for each layer, as long as they stand there; for :meth:`put_row`."""
+        return [(store.keys[row, :, :length], store.values[row, :, :length]) for store in self._own]
 
     def taken_row(self, row: int, length: int) -> list[Tokens]:
         """Copies of the first ``length`` tokens of a row, for each layer; for :meth:`put_row`."""

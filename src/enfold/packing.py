@@ -12,7 +12,17 @@ from numpy.typing import NDArray
 
 from enfold.arch import Architecture
 
-__all__ = ["Packed", "Share", "pack", "packed_like", "position_ids", "share_out", "spans_of", "token_budget_batches"]
+__all__ = [
+    "Packed",
+    "Share",
+    "pack",
+    "packed_like",
+    "position_ids",
+    "share_out",
+    "spans_of",
+    "together",
+    "token_budget_batches",
+]
 
 
 @dataclass(frozen=True)
@@ -71,6 +81,20 @@ def pack(
         starts=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         spans=spans_of(lengths),
         pasts=pasts,
+    )
+
+
+def together(batches: Sequence[Packed]) -> Packed:
+    """Several batches of numpy arrays as one: the sequences of the first, then those of the next."""
+    if len(batches) == 1:
+        return batches[0]
+    lengths = [end - begin for batch in batches for begin, end in batch.spans]
+    return Packed(
+        ids=np.concatenate([batch.ids for batch in batches]),
+        positions=np.concatenate([batch.positions for batch in batches]),
+        types=np.concatenate([batch.types for batch in batches]),
+        starts=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        spans=spans_of(lengths),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from enfold.generation.loop import Event, Loop
 from enfold.generation.prefixes import Prefix, Prefixes
 from enfold.generation.session import Session
 from enfold.model import PreTrainedModel
+from enfold.pace import Pace
 from tests.generation.models import ENGINES, writer
 
 PROMPTS = [[5, 6, 7], [8, 9], [10, 11, 12, 13], [14]]
@@ -123,18 +125,76 @@ def test_a_text_goes_on_from_what_another_began_with(engine: str, quantized: boo
 
 
 def test_beginnings_give_way_to_longer_and_to_newer_ones() -> None:
-    def prefix(*tokens: int) -> Prefix:
-        return Prefix(tokens, [(np.zeros((1, len(tokens), 25), np.float32),) * 2])
+    def tokens(*numbers: int) -> list[int]:
+        return [number for number in numbers for _ in range(10)]
 
-    prefixes = Prefixes(2000)  # ten tokens
+    def prefix(*numbers: int) -> Prefix:
+        given = tuple(tokens(*numbers))
+        return Prefix(given, [(np.zeros((1, len(given), 25), np.float32),) * 2])
+
+    prefixes = Prefixes(20000)  # a hundred tokens
     prefixes.keep(prefix(1, 2, 3))
     prefixes.keep(prefix(1, 2, 3, 4))
-    assert len(prefixes) == 1 and prefixes.nbytes == 800 and prefixes.has([1, 2]) and not prefixes.has([2])
+    assert len(prefixes) == 1 and prefixes.nbytes == 8000 and prefixes.has(tokens(1, 2)) and not prefixes.has([2])
     prefixes.keep(prefix(5, 6, 7))
-    length, found = prefixes.best([1, 2, 9])
-    assert length == 2 and found is not None and found.tokens == (1, 2, 3, 4)
-    prefixes.used(found)
+    length, found = prefixes.take(tokens(1, 2, 9))
+    assert length == 20 and found is not None and list(found.tokens) == tokens(1, 2, 3, 4)
+    assert (prefixes.asked, prefixes.found) == (30, 20)
     prefixes.keep(prefix(8, 9, 10, 11))  # the one that was of no use goes
     assert [prefixes.has([first]) for first in (1, 5, 8)] == [True, False, True]
     prefixes.keep(prefix(*range(20, 40)))  # more than there is room for
-    assert len(prefixes) == 2 and prefixes.best([5]) == (0, None)
+    assert len(prefixes) == 2 and prefixes.best(tokens(5, 6)) == (0, None)
+    assert prefixes.best(tokens(1)) == (0, None)  # too few to be worth it
+
+
+# ── prompts in pieces ────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("model_type", ["llama", "gpt2", "t5"])
+def test_long_prompts_are_read_in_pieces_and_give_the_same(model_type: str, seed: int, monkeypatch: Any) -> None:
+    draw = random.Random(seed)
+    model = writer(model_type, "cpu")
+    width, budget = draw.choice([1, 1, 3]), draw.randint(1, 30)
+    beams = {} if width == 1 else {"num_beams": width, "do_sample": False, "temperature": 1.0, "top_k": 50}
+    begin = [draw.randint(3, 60) for _ in range(30)]
+
+    def prompt() -> list[int]:
+        return begin[: draw.choice([0, 18, 30])] + [draw.randint(3, 60) for _ in range(draw.randint(1, 10))]
+
+    options = {"max_new_tokens": 6, "min_new_tokens": 2, **beams}
+    made = [Call.of(model, [prompt()], None, options) for _ in range(6)]
+    alone = [next(iter(finished(list(call.events())).values())) for call in made]
+    reads: list[int] = []
+    original = type(model).run
+    monkeypatch.setattr(
+        type(model), "run", lambda self, batch, **rest: reads.append(len(batch.ids)) or original(self, batch, **rest)
+    )
+    loop = Loop(session_of(made[0], width, prefixes=Prefixes(draw.choice([0, 10**9]))), Pace(budget, 1.0))
+    got: dict[int, list[int]] = {}
+    waiting = list(made)
+    while waiting or len(loop):
+        for _ in range(draw.randint(0, 2)):
+            if waiting:
+                loop.join(waiting[0].requests, strategy_of(waiting.pop(0)))
+        got |= finished(loop.step())
+    assert [got[id(call.requests[0])] for call in made] == alone
+    if model_type != "t5":  # whose prompts are the encoder's, which reads each whole
+        assert max(reads) <= max(budget, 6 * width)
+    assert len(loop.session) == 0
+
+
+def test_short_prompts_begin_beside_a_long_one_that_is_read_before_it_is_given_up() -> None:
+    model = writer("llama", "cpu")
+    options = {"max_new_tokens": 3, "min_new_tokens": 3}
+    long = Call.of(model, [np.random.default_rng(0).integers(3, 61, 55).tolist()], None, options)
+    short = [Call.of(model, [[5 + number, 6]], None, options) for number in range(3)]
+    loop = Loop(session_of(long), Pace(12, 1.0))
+    ended: list[int] = []
+    for call in (long, *short):
+        loop.join(call.requests, strategy_of(call))
+    for _ in range(4):
+        ended += finished(loop.step())
+    assert ended == [id(call.requests[0]) for call in short] and len(loop) == 1
+    loop.leave(long.requests[0])
+    assert len(loop) == 0 and loop.step() == []

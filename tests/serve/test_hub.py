@@ -13,6 +13,7 @@ import pytest
 
 import enfold
 from enfold.errors import InputError
+from enfold.pace import Pace
 from enfold.serve.hub import Cancelled, Hub
 from enfold.serve.scheduled import scheduled
 from tests.serve.asks import Ask, plain, random_ask, same, text
@@ -186,15 +187,19 @@ def test_a_stream_is_cancelled_where_it_is() -> None:
 
 
 def test_slow_machines_get_smaller_passes() -> None:
-    hub = Hub(token_budget=1024, latency_s=0.1)
-    assert hub._budget() == 1024
-    hub._learn(500, 0.5)
-    assert hub._budget() == 100
-    hub._learn(10, 5.0)  # too few tokens to tell
-    assert hub._budget() == 100
+    pace = Pace(1024, 0.1)
+    assert pace.budget == 256  # before anything is known
+    pace.learn(1000, 0.5)
+    assert pace.budget == 200
+    pace.learn(10, 5.0)  # too few tokens to tell
+    assert pace.budget == 200
     for _ in range(100):
-        hub._learn(500, 0.01)
-    assert hub._budget() == 1024
+        pace.learn(500, 0.01)
+    assert pace.budget == 1024
+    for _ in range(100):
+        pace.learn(500, 60.0)
+    assert pace.budget == 64
+    assert Pace(20, 0.1).budget == 20
 
 
 def test_requests_wait_for_what_is_not_there_yet() -> None:

@@ -2,53 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
 from enfold.cli.writing import Tally, Writer, say
 from enfold.errors import InputError
-from enfold.generation.calls import Call, strategy_of
-from enfold.generation.config import mode
+from enfold.generation.calls import Call, session_of, strategy_of
 from enfold.generation.loop import Event, write
-from enfold.generation.prefixes import common_beginning
-from enfold.generation.session import Answer, Session
+from enfold.generation.prefixes import Prefixes
+from enfold.generation.rules import mode
 
-__all__ = ["Conversation", "Memory"]
+__all__ = ["Conversation"]
 
-
-class Memory(Session):
-    """A session of one text after another: each begins where the one before has the same tokens."""
-
-    def __init__(self, model: Any) -> None:
-        super().__init__(model)
-        self.cache.add()
-        self._held: list[int] = []
-        self.kept = 0
-
-    def open(
-        self,
-        prompts: Sequence[list[int]],
-        sources: Sequence[list[int]] | None = None,
-        negatives: Sequence[list[int] | None] | None = None,
-    ) -> Answer:
-        """Reads what is new of the one prompt, at least its last token."""
-        (prompt,) = prompts
-        self.kept = min(common_beginning(self._held, prompt), len(prompt) - 1)
-        self.cache.truncate(0, self.kept)
-        self.prompts, self._held = [prompt], prompt[: self.kept]
-        answer = self.read([0], [self.kept])[0]
-        self._held = list(prompt)
-        return answer
-
-    def step(self, tokens: Sequence[int]) -> Answer:
-        """One more token."""
-        answer = super().step(tokens)
-        self._held += tokens
-        return answer
-
-    def close(self, slot: int, tokens: Sequence[int] = ()) -> int:
-        """Ends the text, and keeps what was read of it."""
-        return slot
+_KEPT_BYTES = 1 << 30
 
 
 class Conversation:
@@ -67,7 +33,7 @@ class Conversation:
         self.writer, self.system = writer, system
         self.messages: list[dict[str, str]] = []
         self._generation = generation
-        self._memory: Memory | None = None
+        self._prefixes = Prefixes(_KEPT_BYTES)
 
     @property
     def whole(self) -> list[dict[str, str]]:
@@ -92,9 +58,6 @@ class Conversation:
             for piece in self.writer.pieces(call, self._events(call, tally), tally):
                 answer += piece
                 yield piece
-        except (KeyboardInterrupt, Exception):
-            self._memory = None  # it came in the middle of a pass: what is in the cache is uncertain
-            raise
         finally:
             if answer.strip():
                 self.messages.append({"role": "assistant", "content": answer})
@@ -102,12 +65,13 @@ class Conversation:
                 self.messages.pop()
 
     def _events(self, call: Call, tally: Tally) -> Iterator[Event]:
-        if mode(call.config) not in ("greedy", "sample") or call.config.guidance_scale is not None:
-            yield from call.events()  # several rows, or two sessions: each answer by itself
+        if mode(call.config) == "assisted":
+            yield from call.events()
             return
-        self._memory = self._memory or Memory(self.writer.model)
-        for event in write(self._memory, strategy_of(call), call.requests, slots=1):
-            tally.kept = self._memory.kept
+        strategy, before = strategy_of(call), self._prefixes.found
+        session = session_of(call, strategy.width, strategy.wants_hidden, self._prefixes)
+        for event in write(session, strategy, call.requests, slots=1):
+            tally.kept = self._prefixes.found - before
             yield event
 
     def _fitting(self) -> list[int]:

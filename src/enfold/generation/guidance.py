@@ -8,6 +8,7 @@ from enfold.errors import InputError
 from enfold.generation.config import GenerationConfig
 from enfold.generation.context import context_of
 from enfold.generation.logits import guide
+from enfold.generation.prefixes import Prefix
 from enfold.generation.session import Answer, Session
 from enfold.model import PreTrainedModel
 
@@ -47,10 +48,15 @@ class GuidedSession(Session):
         prompts: Sequence[list[int]],
         sources: Sequence[list[int]] | None = None,
         negatives: Sequence[list[int] | None] | None = None,
+        read: Sequence[Prefix | None] | None = None,
     ) -> Answer:
         given = negatives or [None] * len(prompts)
         others = [prompt[-1:] if other is None else other for prompt, other in zip(prompts, given, strict=True)]
         return self._guided(super().open(prompts, sources), self._other.open(others))
+
+    @property
+    def in_pieces(self) -> bool:
+        return False  # there are two prompts
 
     def close(self, slot: int, tokens: Sequence[int] = ()) -> int:
         self._other.close(slot)

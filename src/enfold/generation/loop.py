@@ -6,6 +6,7 @@ accordingly. It is a Python generator of events: closing it ends the work and fr
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -15,7 +16,8 @@ import numpy as np
 
 from enfold.errors import EnfoldError
 from enfold.generation.rows import Rows, Scores
-from enfold.generation.session import Answer, Session, joined
+from enfold.generation.session import Answer, Opening, Session, joined
+from enfold.pace import Pace
 
 __all__ = ["Event", "Loop", "Move", "Request", "Result", "Strategy", "Text", "Writing", "rows_of", "write"]
 
@@ -156,6 +158,15 @@ def rows_of(writings: Sequence[Writing]) -> Rows:
 
 
 @dataclass
+class _Joining:
+    """A text that has no slot yet, and what was read of its prompt where that is read in pieces."""
+
+    request: Request
+    strategy: Strategy
+    opening: Opening | None = None
+
+
+@dataclass
 class _Seat:
     """A text in its slot, what decides for it, and the tokens that its rows get next."""
 
@@ -171,27 +182,35 @@ class Loop:
 
     Args:
         session: where they are written.
+        pace: says how many tokens of prompts one step reads, so that long ones don't hold up the texts beside them;
+            None for all.
     """
 
-    def __init__(self, session: Session) -> None:
-        self.session = session
+    def __init__(self, session: Session, pace: Pace | None = None) -> None:
+        self.session, self._pace = session, pace
         self._seats: list[_Seat] = []
-        self._joining: list[tuple[Request, Strategy]] = []
+        self._joining: list[_Joining] = []
 
     def __len__(self) -> int:
         return len(self._seats) + len(self._joining)
 
     def join(self, requests: Iterable[Request], strategy: Strategy) -> None:
-        """Texts that are begun with the next step."""
-        self._joining += [(request, strategy) for request in requests]
+        """Texts that are begun with the next step, or as soon as their prompts are read."""
+        self._joining += [_Joining(request, strategy) for request in requests]
 
     def leave(self, request: Request) -> None:
         """Ends a text that nobody wants any more; what isn't there is no matter."""
-        self._joining = [each for each in self._joining if each[0] is not request]
+        self._joining = [each for each in self._joining if each.request is not request]
         for slot, seat in enumerate(self._seats):
             if seat.writing.request is request:
                 self._close(slot)
                 return
+
+    def end(self) -> None:
+        """Ends all texts."""
+        self._joining = []
+        while self._seats:
+            self._close(len(self._seats) - 1)
 
     def step(self) -> list[Event]:
         """Runs the model over one more token of each text and over the prompts of new ones, and decides.
@@ -200,7 +219,7 @@ class Loop:
         """
         answers = [self.session.step([token for seat in self._seats for token in seat.tokens])] if self._seats else []
         if self._joining:
-            answers.append(self._open())
+            answers += self._begin_some()
         if not answers:
             return []
         moves = self._moves(joined(answers) if len(answers) > 1 else answers[0])
@@ -214,15 +233,52 @@ class Loop:
                 self._close(slot)
         return [event for event in events if event.final or event.ended]
 
-    def _open(self) -> Answer:
+    def _begin_some(self) -> list[Answer]:
+        """Reads prompts, as many as the pace allows; what the model says to those that are read whole.
+
+        The eldest gets half of the budget and what the others leave: those that fit, the shortest first. Where it has
+        more tokens than that, a piece of them is read.
+        """
+        pace, joining, self._joining = self._pace, self._joining, []
+        if pace is None:
+            return [self._open(joining)]
+        (size, eldest), *others = [(self._unread(each), each) for each in joining]
+        begun: list[_Joining] = []
+        left = budget = pace.budget
+        for tokens, each in sorted(others, key=lambda other: other[0]):
+            if left - tokens < budget // 2:
+                break
+            left -= tokens
+            begun.append(each)
+        began = time.perf_counter()
+        if size <= left or not self.session.in_pieces:
+            left -= size
+            begun.append(eldest)
+        else:
+            eldest.opening = eldest.opening or Opening(self.session, eldest.request.prompt)
+            eldest.opening.read(left)
+            left = 0
+        self._joining = [each for each in joining if all(each is not other for other in begun)]
+        answers = [self._open(begun)] if begun else []
+        pace.learn(budget - left, time.perf_counter() - began)
+        return answers
+
+    def _unread(self, joining: _Joining) -> int:
+        """Tokens that a text's beginning takes."""
+        request = joining.request
+        if joining.opening is not None:
+            return joining.opening.left
+        return len(request.source or ()) + len(request.prompt) - self.session.donor(request.prompt)[0]
+
+    def _open(self, begun: list[_Joining]) -> Answer:
         # neighbours are read together
-        self._joining.sort(key=lambda each: (len(each[0].source or ()), len(each[0].prompt)))
-        requests = [request for request, _ in self._joining]
+        begun.sort(key=lambda each: (len(each.request.source or ()), len(each.request.prompt)))
+        requests = [each.request for each in begun]
         sources = [each.source for each in requests if each.source is not None]
         negatives = [each.negative for each in requests]
-        first = self.session.open([each.prompt for each in requests], sources or None, negatives)
-        self._seats += [_Seat(strategy.begin(request), strategy) for request, strategy in self._joining]
-        self._joining = []
+        read = [each.opening.prefix if each.opening else None for each in begun]
+        first = self.session.open([each.prompt for each in requests], sources or None, negatives, read)
+        self._seats += [_Seat(each.strategy.begin(each.request), each.strategy) for each in begun]
         return first.repeated(self.session.width)
 
     def _moves(self, answer: Answer) -> list[Move]:
@@ -255,16 +311,22 @@ def write(
 ) -> Generator[Event, None, None]:
     """Writes texts until all are finished; at most ``slots`` at once, the next joins when one leaves.
 
+    What was read of texts that are given up in between is kept, where the session keeps beginnings.
+
     Raises:
         EnfoldError: what decides can't.
     """
     waiting = iter(requests)
     loop = Loop(session)
-    while True:
-        loop.join(islice(waiting, slots - len(loop)), strategy)
-        if not len(loop):
-            return
-        for event in loop.step():
-            if event.error is not None:
-                raise event.error
-            yield event
+    try:
+        while True:
+            loop.join(islice(waiting, slots - len(loop)), strategy)
+            if not len(loop):
+                return
+            for event in loop.step():
+                if event.error is not None:
+                    raise event.error
+                yield event
+    except GeneratorExit:
+        loop.end()
+        raise

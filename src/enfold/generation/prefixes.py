@@ -12,7 +12,10 @@ from dataclasses import dataclass
 
 from enfold.cache import Tokens
 
-__all__ = ["Prefix", "Prefixes", "common_beginning"]
+__all__ = ["LEAST_SHARED", "Prefix", "Prefixes", "common_beginning"]
+
+LEAST_SHARED = 16
+"""Tokens at the beginning of two prompts from which on copying what was computed pays."""
 
 
 @dataclass(frozen=True)
@@ -64,16 +67,21 @@ class Prefixes:
             self._forget(next(iter(self._kept)))
 
     def best(self, prompt: Sequence[int]) -> tuple[int, Prefix | None]:
-        """The one that has most tokens in common with a prompt's beginning, and how many."""
-        best, found, prompt = 0, None, tuple(prompt)
+        """The one that has most tokens in common with a prompt's beginning, and how many; it is none for a few."""
+        best, found, prompt = LEAST_SHARED - 1, None, tuple(prompt)
         for prefix in self._kept.values():
             if (common := common_beginning(prefix.tokens, prompt)) > best:
                 best, found = common, prefix
-        return best, found
+        return (best, found) if found else (0, None)
 
-    def used(self, prefix: Prefix) -> None:
-        """Remembers that one was of use."""
-        self._kept.move_to_end(prefix.tokens)
+    def take(self, prompt: Sequence[int]) -> tuple[int, Prefix | None]:
+        """The same, for a text that begins now: counted, and remembered as of use."""
+        length, prefix = self.best(prompt)
+        self.asked += len(prompt)
+        if prefix is not None:
+            self._kept.move_to_end(prefix.tokens)
+            self.found += min(length, len(prompt) - 1)
+        return length, prefix
 
     def _forget(self, tokens: tuple[int, ...]) -> None:
         self.nbytes -= self._kept.pop(tokens).nbytes

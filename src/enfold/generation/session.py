@@ -13,19 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from enfold.arch import Rotary
-from enfold.cache import Turn
+from enfold.cache import Cache, Turn
 from enfold.engines.cpu.native_module import empty
-from enfold.generation.prefixes import Prefix, Prefixes, common_beginning
+from enfold.generation.prefixes import LEAST_SHARED, Prefix, Prefixes, common_beginning
 from enfold.generation.rows import Scores
 from enfold.model import PreTrainedModel
 from enfold.packing import Packed, pack, token_budget_batches
 from enfold.positions import depends_on_length
 
-__all__ = ["Answer", "Session", "joined"]
+__all__ = ["Answer", "Opening", "Session", "joined"]
 
 _TOKEN_BUDGET = 2048
-_LEAST_SHARED = 16
-"""Tokens at the beginning of two prompts from which on copying what was computed pays."""
 
 
 @dataclass
@@ -67,6 +65,44 @@ def joined(answers: Sequence[Answer]) -> Answer:
     )
 
 
+class Opening:
+    """A prompt that is read piece by piece, beside the slots, until a text can begin with it.
+
+    Args:
+        session: where the text will be written.
+        prompt: its tokens.
+    """
+
+    def __init__(self, session: Session, prompt: Sequence[int]) -> None:
+        self._session, self._prompt = session, prompt
+        self._cache = session.new_cache()
+        self._cache.add()
+        self._cache.expect(len(prompt))
+        length, donor = session.donor(prompt, begins=True)
+        if donor is not None:
+            self._cache.put_row(0, donor.layers, length)
+
+    @property
+    def left(self) -> int:
+        """Tokens that are to be read yet."""
+        return len(self._prompt) - self._cache.lengths[0]
+
+    def read(self, count: int) -> None:
+        """Reads so many more of its tokens; the last one is for the text itself to read."""
+        past = self._cache.lengths[0]
+        piece = self._prompt[past : min(past + count, len(self._prompt) - 1)]
+        if piece:
+            model = self._session.model
+            batch = pack(model.arch, [np.asarray(piece)], pasts=[past])
+            model.run(batch, fields=("last_hidden_state",), turn=self._cache.turn([0], [len(piece)]))
+
+    @property
+    def prefix(self) -> Prefix:
+        """What was read."""
+        length = self._cache.lengths[0]
+        return Prefix(tuple(self._prompt[:length]), self._cache.row(0, length))
+
+
 class Session:
     """Slots in which texts are written.
 
@@ -100,12 +136,22 @@ class Session:
         self._can_share = not wants_hidden and not (isinstance(rotary, Rotary) and depends_on_length(rotary))
         self._shortlist = None if shortlist is None else np.array([*shortlist], np.int64)
         self._plan = model.quick_plan(self._shortlist)
-        self._prefixes = prefixes if self._can_share and model.arch.encoder is None else None
-        self.cache = model.new_cache(quantized=quantized)
+        self._prefixes = prefixes if self.in_pieces else None
+        self._quantized = quantized
+        self.cache = self.new_cache()
         self.prompts: list[list[int]] = []
 
     def __len__(self) -> int:
         return len(self.prompts)
+
+    def new_cache(self) -> Cache:
+        """An empty cache as this session's."""
+        return self.model.new_cache(quantized=self._quantized)
+
+    @property
+    def in_pieces(self) -> bool:
+        """Whether a prompt may be read in pieces, or begin with what another text has read."""
+        return self._can_share and self.model.arch.encoder is None
 
     # ── texts come and go ────────────────────────────────────────────────────
 
@@ -114,6 +160,7 @@ class Session:
         prompts: Sequence[list[int]],
         sources: Sequence[list[int]] | None = None,
         negatives: Sequence[list[int] | None] | None = None,
+        read: Sequence[Prefix | None] | None = None,
     ) -> Answer:
         """New slots after the others; the answer has one row for each.
 
@@ -121,6 +168,7 @@ class Session:
             prompts: tokens that the text begins with, at least one each.
             sources: the encoder's tokens of each, for an encoder-decoder model.
             negatives: prompts to lead away from, for :class:`enfold.generation.guidance.GuidedSession` alone.
+            read: beginnings of the prompts that were read already.
         """
         if sources is not None:
             self._read(sources)
@@ -129,7 +177,7 @@ class Session:
             self.cache.add(self.width, owner=slot)
             self.prompts.append(list(prompt))
         self.cache.expect(max(map(len, prompts), default=0))
-        plain, sharing = self._donors(first, share=sources is None and self._can_share)
+        plain, sharing = self._donors(first, read or (), share=sources is None and self._can_share)
         answers = self.read(plain, [0] * len(plain))
         for slot, (donor, length) in sharing.items():
             if isinstance(donor, Prefix):
@@ -174,22 +222,54 @@ class Session:
         """Keeps the tokens that a slot's first row has read."""
         row = slot * self.width
         length = min(len(tokens), self.cache.lengths[row])
-        if self._prefixes is None or length < _LEAST_SHARED or self._prefixes.has(tokens[:length]):
+        if self._prefixes is None or length < LEAST_SHARED or self._prefixes.has(tokens[:length]):
             return
         self._prefixes.keep(Prefix(tuple(tokens[:length]), self.cache.taken_row(row, length)))
 
-    def _donors(self, first: int, *, share: bool) -> tuple[list[int], dict[int, tuple[int | Prefix, int]]]:
+    def donor(self, prompt: Sequence[int], *, begins: bool = False) -> tuple[int, Prefix | None]:
+        """The tokens at a prompt's beginning that need not be read, and who has read them.
+
+        Args:
+            prompt: its tokens.
+            begins: whether the text begins now, so that what was kept for it is of use.
+        """
+        if not self.in_pieces:
+            return 0, None
+        length, donor = self._alike(prompt, range(len(self.prompts)))
+        kept, prefix = self._kept(prompt, begins=begins)
+        if max(length, kept) < LEAST_SHARED:
+            return 0, None
+        most = min(max(length, kept), len(prompt) - 1)
+        if kept <= length:
+            prefix = Prefix(tuple(prompt[:most]), self.cache.row(donor * self.width, most))
+        return most, prefix
+
+    def _kept(self, prompt: Sequence[int], *, begins: bool) -> tuple[int, Prefix | None]:
+        """The text that was written before and begins as a prompt does, and how many tokens they have in common."""
+        if self._prefixes is None:
+            return 0, None
+        return self._prefixes.take(prompt) if begins else self._prefixes.best(prompt)
+
+    def _alike(self, prompt: Sequence[int], slots: Iterable[int]) -> tuple[int, int]:
+        """The most tokens that a prompt has in common with a slot's, and that slot."""
+        return max(((common_beginning(self.prompts[slot], prompt), slot) for slot in slots), default=(0, 0))
+
+    def _donors(
+        self, first: int, read: Sequence[Prefix | None], *, share: bool
+    ) -> tuple[list[int], dict[int, tuple[int | Prefix, int]]]:
         """Which new slots are computed whole, and which begin as another text does: slot → (that, tokens alike)."""
         whole: list[int] = []
-        sharing: dict[int, tuple[int | Prefix, int]] = {}
+        sharing: dict[int, tuple[int | Prefix, int]] = {
+            slot: (prefix, len(prefix.tokens)) for slot, prefix in enumerate(read, first) if prefix is not None
+        }
         # the longest first: the others find the most in common with it
         for slot in sorted(range(first, len(self.prompts)), key=lambda slot: -len(self.prompts[slot])):
+            if slot in sharing:
+                continue
             prompt = self.prompts[slot]
-            candidates = [*range(first), *whole] if share and len(prompt) > _LEAST_SHARED else []
-            common = [(common_beginning(self.prompts[other], prompt), other) for other in candidates]
-            length, donor = max(common, default=(0, 0))
-            kept, prefix = self._kept(prompt) if share else (0, None)
-            if max(length, kept) < _LEAST_SHARED:
+            length, donor = self._alike(prompt, [*range(first), *whole] if share and len(prompt) > LEAST_SHARED else ())
+            kept, prefix = self._kept(prompt, begins=True) if share else (0, None)
+            if max(length, kept) < LEAST_SHARED:
                 whole.append(slot)
                 continue
             sharing[slot] = (
@@ -197,18 +277,6 @@ class Session:
                 min(max(length, kept), len(prompt) - 1),
             )
         return whole, sharing
-
-    def _kept(self, prompt: list[int]) -> tuple[int, Prefix | None]:
-        """The text that was written before and begins as a prompt does, and how many tokens they have in common."""
-        if self._prefixes is None:
-            return 0, None
-        length, prefix = self._prefixes.best(prompt)
-        self._prefixes.asked += len(prompt)
-        if prefix is None or length < _LEAST_SHARED:
-            return 0, None
-        self._prefixes.used(prefix)
-        self._prefixes.found += min(length, len(prompt) - 1)
-        return length, prefix
 
     def read(self, slots: Sequence[int], pasts: Sequence[int]) -> dict[int, Answer]:
         """Reads the prompts of slots beyond the tokens that the first row of each holds already; answers by slot."""

@@ -32,7 +32,8 @@ from enfold.generation.calls import Call, session_of, strategy_of
 from enfold.generation.loop import Event, Loop, Request, Strategy
 from enfold.generation.prefixes import Prefixes
 from enfold.model import PreTrainedModel
-from enfold.packing import Packed, spans_of
+from enfold.pace import Pace
+from enfold.packing import Packed, together
 
 __all__ = ["Asker", "Cancelled", "Counts", "Hub"]
 
@@ -123,7 +124,7 @@ class Hub:
     """Runs requests; :meth:`turn` takes all of them a step further.
 
     Args:
-        token_budget: tokens of one pass that reads.
+        token_budget: tokens of one pass that reads, prompts included.
         latency_s: seconds that such a pass may take; where the machine is slower than the budget, fewer tokens do.
         slots: texts that are written at once.
         prefix_bytes: memory for the beginnings of finished texts, of each model.
@@ -134,7 +135,7 @@ class Hub:
     ) -> None:
         self.token_budget, self._latency_s = token_budget, latency_s
         self._slots, self._prefix_bytes = slots, prefix_bytes
-        self._tokens_per_s = 0.0
+        self._paces: WeakKeyDictionary[PreTrainedModel, Pace] = WeakKeyDictionary()
         self._reads: deque[_Read] = deque()
         self._ready: deque[greenlet] = deque()
         self._parked: dict[greenlet, Callable[[], bool]] = {}
@@ -273,7 +274,8 @@ class Hub:
         """One pass: what waits longest, and what fits beside it."""
         if not self._reads:
             return
-        key, budget = self._reads[0].key, self._budget()
+        key, pace = self._reads[0].key, self._pace(self._reads[0].model)
+        budget = pace.budget
         chosen: list[_Read] = []
         tokens = 0
         for read in self._reads:
@@ -290,22 +292,14 @@ class Hub:
             for read in chosen:
                 read.asker.throw(error)
             return
-        self._learn(tokens, time.perf_counter() - began)
+        pace.learn(tokens, time.perf_counter() - began)
+        self.counts.read_tokens += tokens
+        self.counts.batches.append(tokens)
         for read, own in zip(chosen, outputs, strict=True):
             read.asker.switch(own)
 
-    def _budget(self) -> int:
-        if not self._tokens_per_s:
-            return self.token_budget
-        return int(min(self.token_budget, max(64, self._tokens_per_s * self._latency_s)))
-
-    def _learn(self, tokens: int, seconds: float) -> None:
-        """How fast passes are: a running mean of those that are large enough to tell."""
-        self.counts.read_tokens += tokens
-        self.counts.batches.append(tokens)
-        if tokens >= 64:
-            speed = tokens / max(seconds, 1e-6)
-            self._tokens_per_s = speed if not self._tokens_per_s else 0.9 * self._tokens_per_s + 0.1 * speed
+    def _pace(self, model: PreTrainedModel) -> Pace:
+        return self._paces.setdefault(model, Pace(self.token_budget, self._latency_s))
 
     def _table(self, call: Call, strategy: Strategy) -> _Table:
         """Where a call's texts are written: with those of others whose options need the same of a session."""
@@ -316,7 +310,8 @@ class Hub:
         )  # fmt: skip
         if key not in self._tables:
             prefixes = self.prefixes.setdefault(call.model, Prefixes(self._prefix_bytes))
-            self._tables[key] = _Table(Loop(session_of(call, strategy.width, strategy.wants_hidden, prefixes)))
+            session = session_of(call, strategy.width, strategy.wants_hidden, prefixes)
+            self._tables[key] = _Table(Loop(session, self._pace(call.model)))
         return self._tables[key]
 
     def _write_some(self, table: _Table) -> None:
@@ -347,21 +342,13 @@ def _run_together(reads: Sequence[_Read]) -> list[Outputs]:
     if len(reads) == 1:
         return [model.run(reads[0].batch, fields=fields, tokens=reads[0].tokens)]
     batches = [read.batch for read in reads]
-    lengths = [end - begin for batch in batches for begin, end in batch.spans]
-    together = Packed(
-        ids=np.concatenate([batch.ids for batch in batches]),
-        positions=np.concatenate([batch.positions for batch in batches]),
-        types=np.concatenate([batch.types for batch in batches]),
-        starts=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        spans=spans_of(lengths),
-    )
     tokens, counts = None, [len(batch.ids) for batch in batches]
     begins = np.concatenate([[0], np.cumsum(counts)])[:-1]
     if any(read.tokens is not None for read in reads):
         wanted = [np.arange(len(read.batch.ids)) if read.tokens is None else read.tokens for read in reads]
         tokens = np.concatenate([own + begin for own, begin in zip(wanted, begins, strict=True)])
         counts = [len(own) for own in wanted]
-    outputs = model.run(together, fields=fields, tokens=tokens)
+    outputs = model.run(together(batches), fields=fields, tokens=tokens)
     of_texts = model.head.of_texts
     sizes = {
         name: [len(batch.spans) for batch in batches]
