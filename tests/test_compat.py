@@ -246,6 +246,21 @@ def test_the_real_checkpoint_says_what_it_left_out(caplog: pytest.LogCaptureFixt
     assert model.config.num_hidden_layers == 6
 
 
+def test_the_memory_that_a_model_takes(base: Path) -> None:
+    theirs = transformers.BertModel.from_pretrained(base).get_memory_footprint(return_buffers=False)
+    sizes = {
+        name: enfold.BertModel.from_pretrained(base, **options).get_memory_footprint()
+        for name, options in {
+            "torch": {},
+            "cpu": {"engine": "cpu"},
+            "half": {"dtype": "bfloat16"},
+            "bytes": {"engine": "cpu", "dtype": "int8"},
+        }.items()
+    }
+    assert sizes["cpu"] == theirs and theirs <= sizes["torch"] <= theirs + 100_000
+    assert 2 * sizes["half"] == sizes["torch"] and sizes["bytes"] < 0.9 * theirs
+
+
 def test_fields_that_are_set_are_set_everywhere(base: Path) -> None:
     output = enfold.BertModel.from_pretrained(base, engine="cpu")([[1, 2]])
     output.pooler_output = 5

@@ -137,6 +137,10 @@ class PreTrainedModel(GenerationMixin):
         """Numbers that the model's tensors hold; tied ones count once."""
         return parameter_count(self.blueprint.leaves)
 
+    def get_memory_footprint(self) -> int:
+        """Bytes that the tensors take as the model computes with them, those in mapped files included."""
+        raise NotImplementedError  # pragma: no cover - engines implement it
+
     def run(
         self,
         batch: Packed,

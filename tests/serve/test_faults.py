@@ -293,6 +293,23 @@ def test_ending_finishes_what_runs_and_refuses_the_rest() -> None:
         assert server.process.wait(20) == 0
 
 
+def test_what_is_not_done_when_the_grace_is_over_is_told() -> None:
+    with running(f"slow={slow_writer()}", threads=1, max_new_tokens=4000, grace=1, slots=1) as server:
+        asked = {**ENDLESS, "model": "slow"}
+        with ThreadPoolExecutor(1) as pool, httpx.Client(base_url=server.address, timeout=30) as client:
+            with client.stream("POST", "/v1/completions", json={**asked, "stream": True}) as stream:
+                lines = stream.iter_lines()
+                next(lines)
+                queued = pool.submit(httpx.post, f"{server.address}/v1/completions", json=asked, timeout=60)
+                until(lambda: figure(server, "enfold_queue_requests") == 1)
+                server.process.send_signal(signal.SIGTERM)
+                events = [json.loads(line.removeprefix("data: ")) for line in lines if line]
+            assert events[-1]["error"]["code"] == "ending" and "1 s" in events[-1]["error"]["message"]
+            assert queued.result().status_code == 503
+        assert server.process.wait(20) == 0
+        assert "Traceback" not in server.log.read_text("utf-8")
+
+
 def test_a_server_whose_workers_are_told_to_end_leaves_none_behind() -> None:
     with running(folder("judge"), workers=2) as server:
         workers = children(server)

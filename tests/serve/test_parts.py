@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import random
+import socket
+import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -15,12 +19,14 @@ from hypothesis import strategies as st
 
 from enfold.errors import InputError
 from enfold.serve.faults import Fault, fault_of
+from enfold.serve.hub import Hub
 from enfold.serve.keys import Caller, Keys, new_key
 from enfold.serve.models import name_of, parse
 from enfold.serve.queue import FairQueue, Job
 from enfold.serve.settings import Settings
 from enfold.serve.texts import StopTexts
 from enfold.serve.wire import Inbox, pack
+from enfold.serve.worker import Worker
 
 # ── whose turn it is ─────────────────────────────────────────────────────────
 
@@ -178,6 +184,24 @@ def test_messages_arrive_whole_however_they_are_cut() -> None:
 def test_what_can_not_be_sent_is_told(value: Any) -> None:
     with pytest.raises(InputError):
         pack({"inputs": [value]})
+
+
+def test_what_a_worker_logs_is_sent_to_the_server() -> None:
+    ours, theirs = socket.socketpair()
+    worker = Worker(theirs, Hub())
+    try:
+        raise ValueError("inside")
+    except ValueError:
+        raised = sys.exc_info()
+    worker.log(logging.LogRecord("enfold.serve", logging.ERROR, "here", 1, "a request %s", ("failed",), raised))
+    running = threading.Thread(target=worker.run)
+    running.start()
+    (message,) = Inbox().feed(ours.recv(1 << 16))
+    ours.close()
+    running.join(10)
+    assert not running.is_alive()
+    assert (message["log"], message["level"]) == ("a request failed", logging.ERROR)
+    assert message["more"].keys() == {"traceback"} and "ValueError: inside" in message["more"]["traceback"]
 
 
 def test_errors_that_nobody_foresaw_keep_their_inside() -> None:

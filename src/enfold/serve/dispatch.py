@@ -17,12 +17,12 @@ from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from typing import Any
 
-from enfold.errors import InputError
+from enfold.serve.catalog import Catalog
 from enfold.serve.crew import Member, Running
 from enfold.serve.faults import Fault
 from enfold.serve.metrics import Metrics
-from enfold.serve.models import Served, parse
-from enfold.serve.queue import FairQueue, Job
+from enfold.serve.models import Served
+from enfold.serve.queue import Job
 from enfold.serve.settings import Settings
 
 __all__ = ["Dispatcher"]
@@ -47,6 +47,7 @@ class Dispatcher:
         metrics: told what happens.
 
     Attributes:
+        catalog: the models.
         members: the workers.
         draining: whether the end has begun.
 
@@ -56,16 +57,9 @@ class Dispatcher:
 
     def __init__(self, models: Iterable[str], dtype: str, settings: Settings, metrics: Metrics) -> None:
         self.settings, self.metrics = settings, metrics
-        self.models: dict[str, Served] = {}
-        for given in models:
-            name, source = parse(given)
-            if name in self.models:
-                raise InputError(
-                    f"{source} and {self.models[name].source} would both be called {name!r}: give one another name, "
-                    f"OTHER={source}"
-                )
-            self.models[name] = Served(name, source, dtype, FairQueue(settings.queue_requests, settings.queue_tokens))
-        self.members = [Member(number, settings, self._heard, self._began) for number in range(settings.workers)]
+        self.catalog = Catalog(models, dtype, settings, self._pump)
+        self.members = [Member(number, settings, self._heard, self.catalog.began) for number in range(settings.workers)]
+        self.catalog.members = self.members
         self._waiting: dict[Job, Running] = {}
         self._turn = 0
         self._speed = 0.0
@@ -76,156 +70,43 @@ class Dispatcher:
 
     async def start(self) -> None:
         """Begins the workers, which load the models one after another."""
+        self._loop = asyncio.get_running_loop()
         for member in self.members:
             await member.start()
-            self._began(member)
+            self.catalog.began(member)
 
     async def stop(self) -> None:
         """Ends the workers."""
         await asyncio.gather(*(member.stop() for member in self.members))
 
+    def drain(self) -> None:
+        """The end has begun: what runs gets its grace, what is new is refused. For signal handlers, too."""
+        if not self.draining:
+            self.draining = True
+            self._loop.call_soon_threadsafe(self._loop.call_later, self.settings.grace_s, self._end_all)
+
+    def _end_all(self) -> None:
+        told = f"the server ended, and this was not done within the {self.settings.grace_s:g} s that it had left"
+        for running in self._waiting.values():
+            running.news.put_nowait(Fault(503, "ending", told, headers={"Connection": "close"}))
+
     @property
     def ready(self) -> bool:
-        """Whether every model can answer, now or after it was loaded again."""
-        return not self.draining and all(
-            model.state in ("asleep", "waking") or (model.state == "ready" and self.is_held(model))
-            for model in self.models.values()
-        )
-
-    def is_held(self, model: Served) -> bool:
-        """Whether a worker has it in memory."""
-        return any(model.name in member.models for member in self.members)
-
-    # ── models ───────────────────────────────────────────────────────────────
-
-    def find(self, name: str | None, task: str | None = None) -> Served:
-        """A model by name; without one the first that does the task.
-
-        Raises:
-            Fault: 404 for a name that isn't there, or a task that none does; 422 for one that the model doesn't do; 503
-                for a model that failed to load.
-        """
-        if name:
-            model = self.models.get(name)
-            if model is None:
-                raise Fault(
-                    404, "model_not_found", f"there is no model {name!r}; the models are {', '.join(self.models)}",
-                    param="model",
-                )  # fmt: skip
-        else:
-            fits = [model for model in self.models.values() if task is None or task in model.tasks]
-            if not fits:
-                loading = any(model.state == "loading" for model in self.models.values())
-                if loading:
-                    raise Fault(503, "loading", "models are being loaded: try again", headers={"Retry-After": "1"})
-                raise Fault(
-                    404, "model_not_found", f"no model here does {task}: {self._what_each_does()}", param="model"
-                )
-            model = fits[0]
-        if task is not None and model.info and task not in model.tasks:
-            others = [each.name for each in self.models.values() if task in each.tasks]
-            hint = f"; {' and '.join(others)} would" if others else ""
-            told = f"{model.name} can't do {task}{hint}; it does {', '.join(model.tasks)}"
-            raise Fault(422, "wrong_task", told, param="model")
-        if model.state == "failed":
-            raise Fault(503, "model_failed", f"the model {model.name!r} could not be loaded: {model.error}")
-        return model
-
-    def _what_each_does(self) -> str:
-        return "; ".join(
-            f"{model.name} does {', '.join(model.tasks) or 'nothing yet'}" for model in self.models.values()
-        )
-
-    async def reload(self, name: str) -> Served:
-        """Loads a model anew in every worker, which answers with the old one until then.
-
-        Raises:
-            Fault: it can't be loaded; the old one stays.
-        """
-        model = self.models.get(name) or self.find(name)
-        outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        model.reloads.append(outcome)
-        if model.state in ("asleep", "failed"):
-            model.state = "loading"
-        self._load_anew(model)
-        await outcome
-        return model
-
-    def _load_anew(self, model: Served) -> None:
-        model.version += 1
-        for member in self.members:
-            self._load(member, model)
-
-    def _load(self, member: Member, model: Served) -> None:
-        member.send({"load": model.name, "version": model.version, "source": model.source, "dtype": model.dtype})
-
-    def _began(self, member: Member) -> None:
-        """A worker is there, with no models yet."""
-        for model in self.models.values():
-            if model.state != "asleep":
-                self._load(member, model)
+        """Whether every model can answer."""
+        return not self.draining and self.catalog.ready
 
     def _heard(self, member: Member, message: dict[str, Any] | None) -> None:
         if message is None:
             self._pump()
         elif "counts" in message:
-            self.metrics.count(message["counts"])
+            self.metrics.count(member.number, message["counts"])
+            self.catalog.weigh(member, message["weights"])
+        elif "log" in message:
+            logger.log(message["level"], message["log"], extra={"worker": member.number, **message["more"]})
         elif "loaded" in message:
-            self._loaded(member, message)
+            self.catalog.loaded(member, message)
         elif "failed" in message:
-            self._failed(member, message)
-
-    def _loaded(self, member: Member, message: dict[str, Any]) -> None:
-        model = self.models[message["loaded"]]
-        if message["version"] != model.version:
-            return
-        member.models[model.name] = model.version
-        model.info, model.error = message["info"], None
-        if model.state != "ready":
-            model.state, model.used = "ready", time.monotonic()
-        if all(each.models.get(model.name) == model.version for each in self.members):
-            logger.info("model loaded", extra={"model": model.name, "version": model.version, "tasks": model.tasks})
-            self._end_reloads(model, None)
-        self._make_room(model)
-        self._pump()
-
-    def _failed(self, member: Member, message: dict[str, Any]) -> None:
-        model = self.models[message["failed"]]
-        if message["version"] != model.version:
-            return
-        logger.error("model not loaded", extra={"model": model.name, "error": message["message"]})
-        told = f"{model.name!r} could not be loaded, and stays as it was: {message['message']}"
-        self._end_reloads(model, Fault(422, "model_failed", told))
-        if not any(model.name in each.models for each in self.members):
-            model.state, model.error = "failed", message["message"]
-            while job := model.queue.pop():
-                self._waiting[job].news.put_nowait(
-                    Fault(503, "model_failed", f"the model {model.name!r} could not be loaded: {model.error}")
-                )
-
-    def _end_reloads(self, model: Served, fault: Fault | None) -> None:
-        """Tells whoever waits for this load, or for one that it took the place of."""
-        waiting, model.reloads = model.reloads, []
-        for outcome in waiting:
-            if not outcome.done():
-                outcome.set_exception(fault) if fault else outcome.set_result(None)
-
-    def _make_room(self, kept: Served) -> None:
-        """Unloads what was not asked for longest, until the models fit into the memory they may have."""
-        limit = self.settings.memory_bytes
-        if limit is None:
-            return
-        awake = sorted((each for each in self.models.values() if each.state == "ready"), key=lambda each: each.used)
-        total = sum(each.info["bytes"] for each in awake)
-        for model in awake:
-            busy = model.queue or any(r.job.model == model.name for m in self.members for r in m.running.values())
-            if total > limit and model is not kept and not busy:
-                total -= model.info["bytes"]
-                model.state = "asleep"
-                for member in self.members:
-                    member.models.pop(model.name, None)
-                    member.send({"drop": model.name})
-                logger.info("model unloaded", extra={"model": model.name})
+            self.catalog.failed(message)
 
     # ── requests ─────────────────────────────────────────────────────────────
 
@@ -243,7 +124,7 @@ class Dispatcher:
 
     async def stream(self, job: Job) -> AsyncGenerator[tuple[str, Any], None]:
         """A job's parts as they come, ``("part", …)``, and its end, ``("done", answer)``; as :meth:`ask`."""
-        model, seconds = self.models[job.model], self.settings.timeout_s
+        model, seconds = self.catalog.models[job.model], self.settings.timeout_s
         running = self._admit(model, job)
         began = time.perf_counter()
         timer = asyncio.get_running_loop().call_later(seconds, self._late, running)
@@ -279,10 +160,7 @@ class Dispatcher:
             wait = str(self._wait_s(model))
             told = f"{len(model.queue)} requests wait for {model.name}, and no more may: try again in {wait} s"
             raise Fault(429, "overloaded", told, headers={"Retry-After": wait})
-        model.used = time.monotonic()
-        if model.state == "asleep":
-            model.state = "waking"
-            self._load_anew(model)
+        self.catalog.take(model)
         running = Running(job)
         self._waiting[job] = running
         model.queue.put(job)
@@ -308,15 +186,18 @@ class Dispatcher:
         model.queue.discard(job)
         for member in self.members:
             member.cancel(job.number)
+        self.catalog.make_room()
         self._pump()
 
     def _pump(self) -> None:
         """Hands out jobs while a worker has room for one; models take turns."""
-        names = list(self.models)
+        models = list(self.catalog.models.values())
         idle = 0
-        while idle < len(names):
-            model = self.models[names[self._turn % len(names)]]
+        while idle < len(models):
+            model = models[self._turn % len(models)]
             self._turn += 1
+            if model.state == "failed":
+                self._refuse(model)
             job = model.queue.next
             member = self._member_for(model, job) if job else None
             if job is None or member is None:
@@ -330,6 +211,12 @@ class Dispatcher:
             except Exception as error:
                 member.running.pop(job.number, None)
                 running.news.put_nowait(Fault(422, "invalid_request", str(error)))
+
+    def _refuse(self, model: Served) -> None:
+        """Tells all who wait for a model that it can't be loaded."""
+        while job := model.queue.pop():
+            told = f"the model {model.name!r} could not be loaded: {model.error}"
+            self._waiting[job].news.put_nowait(Fault(503, "model_failed", told))
 
     def _member_for(self, model: Served, job: Job) -> Member | None:
         """The worker that has least to do among those with the model and room for the job."""

@@ -12,6 +12,7 @@ from fastapi import Request
 from starlette.responses import Response, StreamingResponse
 
 from enfold.serve.api.shapes import error_body
+from enfold.serve.catalog import Catalog
 from enfold.serve.crew import Answer
 from enfold.serve.dispatch import Dispatcher
 from enfold.serve.faults import Fault
@@ -39,13 +40,14 @@ class Front:
     def __init__(self, request: Request) -> None:
         self.request = request
         self.dispatcher: Dispatcher = request.app.state.dispatcher
+        self.catalog: Catalog = self.dispatcher.catalog
         self.settings: Settings = self.dispatcher.settings
         self.caller: Caller = request.scope.get("enfold.caller") or Caller()
         self.notes: dict[str, Any] = request.scope.setdefault("enfold.notes", {})
 
     def model(self, name: str | None, task: str | None = None) -> Served:
         """The model that is asked for."""
-        model = self.dispatcher.find(name, task)
+        model = self.catalog.find(name, task)
         self.notes["model"] = model.name
         return model
 

@@ -6,10 +6,11 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["start_log"]
+__all__ = ["fields_of", "send_log", "start_log"]
 
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
 
@@ -21,10 +22,15 @@ class _Json(logging.Formatter):
             "level": record.levelname.lower(),
             "event": record.getMessage(),
         }
-        line |= {name: value for name, value in vars(record).items() if name not in _OWN}
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return json.dumps(line | fields_of(record), ensure_ascii=False, default=str)
+
+
+def fields_of(record: logging.LogRecord) -> dict[str, Any]:
+    """What a log line has beside its event: what it was given, and where an error came from."""
+    fields = {name: value for name, value in vars(record).items() if name not in _OWN}
+    if record.exc_info:
+        fields["traceback"] = logging.Formatter().formatException(record.exc_info)
+    return fields
 
 
 def start_log(path: Path | None) -> None:
@@ -36,3 +42,20 @@ def start_log(path: Path | None) -> None:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(logging.INFO if name == "enfold.serve" else logging.WARNING)
+
+
+class _Sender(logging.Handler):
+    def __init__(self, send: Callable[[logging.LogRecord], None]) -> None:
+        super().__init__()
+        self._send = send
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._send(record)
+
+
+def send_log(send: Callable[[logging.LogRecord], None]) -> None:
+    """Hands over all that this process logs, Python's warnings included."""
+    logging.captureWarnings(True)
+    root = logging.getLogger()
+    root.handlers = [_Sender(send)]
+    logging.getLogger("enfold.serve").setLevel(logging.INFO)

@@ -41,21 +41,27 @@ class Metrics:
         self.written = Counter("enfold_written_tokens", "Tokens that were written", **given)
         self.batches = Histogram("enfold_batch_tokens", "Tokens of a pass that reads", buckets=_TOKENS, **given)
         self.steps = Histogram("enfold_step_texts", "Texts of a step that writes", buckets=_TEXTS, **given)
-        self.prefix_bytes = Gauge("enfold_prefix_cache_bytes", "Memory of kept beginnings", **given)
-        self.prefix_found = Gauge("enfold_prefix_cache_found_tokens", "Prompts' tokens that were copied", **given)
-        self.prefix_asked = Gauge("enfold_prefix_cache_asked_tokens", "Prompts' tokens that could have been", **given)
+        self.prefix_bytes = Gauge("enfold_prefix_cache_bytes", "Memory of kept beginnings", ["worker"], **given)
+        self.prefix_found = Gauge(
+            "enfold_prefix_cache_found_tokens", "Prompts' tokens that were copied", ["worker"], **given
+        )
+        self.prefix_asked = Gauge(
+            "enfold_prefix_cache_asked_tokens", "Prompts' tokens that could have been", ["worker"], **given
+        )
+        self.model_bytes = Gauge("enfold_model_bytes", "Memory of a model's weights in all workers", ["model"], **given)
 
-    def count(self, counts: dict[str, Any]) -> None:
+    def count(self, worker: int, counts: dict[str, Any]) -> None:
         """What a worker did since it last told."""
+        number = str(worker)
         self.read.inc(counts["read_tokens"])
         self.written.inc(counts["written_tokens"])
         for tokens in counts["batches"]:
             self.batches.observe(tokens)
         for texts in counts["steps"]:
             self.steps.observe(texts)
-        self.prefix_bytes.set(counts["prefix_bytes"])
-        self.prefix_found.set(counts["prefix_found"])
-        self.prefix_asked.set(counts["prefix_asked"])
+        self.prefix_bytes.labels(number).set(counts["prefix_bytes"])
+        self.prefix_found.labels(number).set(counts["prefix_found"])
+        self.prefix_asked.labels(number).set(counts["prefix_asked"])
 
     def answered(self, job: Job, seconds: float) -> None:
         """A job's end."""
@@ -63,10 +69,12 @@ class Metrics:
 
     def page(self, dispatcher: Any) -> bytes:
         """Everything, as Prometheus reads it."""
-        for model in dispatcher.models.values():
+        for model in dispatcher.catalog.models.values():
+            held = dispatcher.catalog.is_held(model)
             self.queued.labels(model.name).set(len(model.queue))
             self.queued_tokens.labels(model.name).set(model.queue.cost)
-            self.loaded.labels(model.name).set(dispatcher.is_held(model))
+            self.loaded.labels(model.name).set(held)
+            self.model_bytes.labels(model.name).set(sum(model.weights.values()) if held else 0)
         for member in dispatcher.members:
             self.running.labels(str(member.number)).set(len(member.running))
             self.restarts.labels(str(member.number)).set(member.restarts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ class Served:
         version: counts loads.
         error: why it could not be loaded.
         used: when it was last asked for, by the monotonic clock.
+        weights: worker → bytes that it takes there, or took when it was last there.
     """
 
     name: str
@@ -40,7 +42,8 @@ class Served:
     info: dict[str, Any] = field(default_factory=dict)
     version: int = 1
     error: str | None = None
-    used: float = field(default_factory=time.monotonic)
+    used: float = -math.inf
+    weights: dict[int, int] = field(default_factory=dict)
     created: int = field(default_factory=lambda: int(time.time()))
     reloads: list[asyncio.Future[None]] = field(default_factory=list)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import socket
 from collections.abc import Callable, Iterable
@@ -20,6 +21,10 @@ from enfold.serve.settings import Settings
 __all__ = ["serve"]
 
 
+_FAREWELL_S = 2
+"""For the last answers, which say that the server ended before they were whole."""
+
+
 class _Server(uvicorn.Server):
     """uvicorn's, which tells the dispatcher that the end has begun, and ends with status 0 where it was told to."""
 
@@ -28,7 +33,7 @@ class _Server(uvicorn.Server):
         self._dispatcher = dispatcher
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._dispatcher.draining = True
+        self._dispatcher.drain()
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
 
@@ -51,7 +56,7 @@ def serve(
     settings = settings or Settings()
     metrics = Metrics()
     dispatcher = Dispatcher(models, dtype, settings, metrics)
-    if not dispatcher.models:
+    if not dispatcher.catalog.models:
         raise InputError("there is no model to serve: name one or more")
     listening = _listen(settings)
     start_log(settings.log_file)
@@ -62,7 +67,7 @@ def serve(
             ws="none",
             log_config=None,
             access_log=False,
-            timeout_graceful_shutdown=int(settings.grace_s) or 1,
+            timeout_graceful_shutdown=math.ceil(settings.grace_s) + _FAREWELL_S,
             timeout_keep_alive=75,
             ssl_certfile=settings.certificate,
             ssl_keyfile=settings.private_key,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -96,8 +96,12 @@ class Held:
             "writes": model.kind in _WRITING,
             "chats": self.tokenizer.chat_template is not None,
             "mask_token": self.tokenizer.mask_token,
-            "bytes": 4 * model.num_parameters(),
         }
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the weights of all its heads."""
+        return sum(model.get_memory_footprint() for model in self.models.values())
 
     @property
     def context(self) -> int:
@@ -113,11 +117,16 @@ class Shelf:
     Args:
         hub: runs them.
         wake: called, from another thread, when a model has been loaded or has failed to.
+
+    Attributes:
+        weights: name → bytes of the weights of a model that is here.
     """
 
     def __init__(self, hub: Hub, wake: Callable[[], None]) -> None:
         self._hub, self._wake = hub, wake
         self._held: dict[str, Held] = {}
+        self._loads = ThreadPoolExecutor(1, "loading")  # one after another: each needs more memory while it is loaded
+        self.weights: dict[str, int] = {}
 
     def __getitem__(self, name: str) -> Held:
         if name not in self._held:
@@ -128,18 +137,24 @@ class Shelf:
         """A model that is answered with from now on; requests that run go on with the one before."""
         self.drop(held.name)
         self._held[held.name] = held
+        self._weigh(held)
 
     def drop(self, name: str) -> None:
         """Frees a model; requests that run end with it."""
+        self.weights.pop(name, None)
         if before := self._held.pop(name, None):
             for model in before.models.values():
                 self._hub.forget(model)
 
+    def _weigh(self, held: Held) -> None:
+        if self._held.get(held.name) is held:
+            self.weights[held.name] = held.nbytes
+
     def begin_load(self, name: str, source: str, dtype: str, told: Callable[[Held | Exception], None]) -> None:
         """Loads a model in another thread, which tells what came of it."""
-        self._beside(name, lambda: Held.load(name, source, dtype, self._hub), told)
+        self._beside(lambda: Held.load(name, source, dtype, self._hub), told)
 
-    def _beside(self, name: str, load: Callable[[], T], told: Callable[[T | Exception], None]) -> None:
+    def _beside(self, load: Callable[[], T], told: Callable[[T | Exception], None]) -> None:
         """Loads something in another thread, which tells what came of it."""
 
         def work() -> None:
@@ -150,7 +165,7 @@ class Shelf:
             told(loaded)
             self._wake()
 
-        threading.Thread(target=work, name=f"loading {name}", daemon=True).start()
+        self._loads.submit(work)
 
     def task(self, held: Held, name: str, long: Any = None) -> Task:
         """A task on a model, within a request; a head that isn't loaded yet is waited for.
@@ -170,6 +185,7 @@ class Shelf:
             if kind not in held.models:
                 loaded = self._wait_for(held, kind)
                 held.models.setdefault(kind, loaded)  # another request may have waited for the same
+                self._weigh(held)
             held.made[name, long] = enfold.pipeline(
                 name, model=held.models[kind], tokenizer=held.tokenizer, long=long, progress=False,
                 token_budget=self._hub.token_budget,
@@ -179,7 +195,7 @@ class Shelf:
     def _wait_for(self, held: Held, kind: HeadKind) -> Any:
         """Another head of a model, loaded in another thread."""
         found: list[PreTrainedModel | Exception] = []
-        self._beside(held.name, lambda: load_model(held.folder, kind, engine="cpu", dtype=held.dtype), found.append)
+        self._beside(lambda: load_model(held.folder, kind, engine="cpu", dtype=held.dtype), found.append)
         self._hub.wait_until(lambda: bool(found))
         if isinstance(found[0], Exception):
             told = f"{held.name} has its {kind} in files that can't be read any more: {found[0]}"

@@ -7,6 +7,7 @@ and sends what became of it. Only loading a model happens beside it.
 
     server ──▶ {"load": name, …}  {"drop": name}  {"ask": number, "model", "job", "given"}  {"cancel": number}
     worker ──▶ {"loaded": name, …}  {"failed": name, …}  {"ask": number, "part" | "done" | "error": …}  {"counts": …}
+               {"log": event, "level", "more"}
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any
 from enfold.errors import EnfoldError
 from enfold.serve.hub import Asker, Counts, Hub
 from enfold.serve.jobs import JOBS, Order, check_tokens
+from enfold.serve.logs import fields_of, send_log
 from enfold.serve.shelf import Held, Shelf
 from enfold.serve.wire import Inbox, pack
 
@@ -67,6 +69,10 @@ class Worker:
                 self._hear(self._news.get())
             self._hub.turn()
             self._tell_counts()
+        for key in list(self._selector.get_map().values()):
+            key.fileobj.close()  # type: ignore[union-attr]
+        self._waker.close()
+        self._selector.close()
 
     # ── messages ─────────────────────────────────────────────────────────────
 
@@ -132,13 +138,16 @@ class Worker:
             self._shelf.drop(message["drop"])
 
     def _hear(self, news: dict[str, Any]) -> None:
-        """What a thread that loads has to tell."""
+        """What a thread that loads has to tell, or what goes into the log."""
+        if "log" in news:
+            self._send(news)
+            return
         name = news.get("loaded") or news["failed"]
         if self._wanted.get(name) != news["version"]:
             return  # a newer one is on its way, or it was dropped
         held: Held | None = news.pop("held", None)
         try:
-            self._send(news if held is None else {**news, "info": held.info})
+            self._send(news if held is None else {**news, "info": held.info, "bytes": held.nbytes})
         except EnfoldError as error:
             self._send({"failed": name, "version": news["version"], **_told(error)})
         else:
@@ -147,6 +156,12 @@ class Worker:
 
     def _wake(self) -> None:
         self._waker.send(b"1")
+
+    def log(self, record: logging.LogRecord) -> None:
+        """Sends a line of the log; from any thread."""
+        more = {name: str(value) for name, value in fields_of(record).items()}
+        self._news.put({"log": record.getMessage(), "level": record.levelno, "more": more})
+        self._wake()
 
     # ── requests ─────────────────────────────────────────────────────────────
 
@@ -195,7 +210,8 @@ class Worker:
                     "prefix_bytes": sum(each.nbytes for each in kept),
                     "prefix_found": sum(each.found for each in kept),
                     "prefix_asked": sum(each.asked for each in kept),
-                }
+                },
+                "weights": self._shelf.weights,
             }
         )
         self._hub.counts = Counts()
@@ -212,11 +228,12 @@ def main() -> None:
     for each in (signal.SIGINT, signal.SIGTERM):  # a group's; the server decides when its workers end
         signal.signal(each, signal.SIG_IGN)
     link, token_budget, latency_s, slots, prefix_bytes = sys.argv[1:]
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     hub = Hub(
         token_budget=int(token_budget), latency_s=float(latency_s), slots=int(slots), prefix_bytes=int(prefix_bytes)
     )
-    Worker(socket.socket(fileno=int(link)), hub).run()
+    worker = Worker(socket.socket(fileno=int(link)), hub)
+    send_log(worker.log)
+    worker.run()
     sys.stderr.flush()
     os._exit(0)  # threads that load models need not end first
 

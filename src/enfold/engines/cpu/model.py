@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import ChainMap
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -118,6 +119,11 @@ class CpuModel(PreTrainedModel):
         shapes = tensor_shapes(self.blueprint.leaves)
         begin = sum(shapes[each][0] for each in names[: names.index(name)])
         return matrix.rows(np.arange(begin, begin + shapes[name][0]))
+
+    def get_memory_footprint(self) -> int:
+        shapes, packed = tensor_shapes(self.blueprint.leaves), self._weights.packed().values()
+        plain = sum(4 * math.prod(shape) for name, shape in shapes.items() if name not in self._weights.only_packed())
+        return plain + sum(array.nbytes for arrays in packed for array in arrays.values())
 
     def _packed_matrices(self) -> tuple[str, PackedMatrices, Collection[str]]:
         packed = self._weights.packed() if self.compute != "float32" else {}

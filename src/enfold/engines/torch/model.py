@@ -94,6 +94,9 @@ class TorchModel(PreTrainedModel, nn.Module):
         """The parameters' type."""
         return next(self.parameters()).dtype
 
+    def get_memory_footprint(self) -> int:
+        return sum(tensor.nbytes for tensor in (*self.parameters(), *self.buffers()))
+
     def tensor(self, name: str) -> NDArray[Any]:
         leaf, _, suffix = name.rpartition(".")
         return getattr(self._named_leaves()[leaf], suffix).detach().float().cpu().numpy()

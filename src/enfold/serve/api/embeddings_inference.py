@@ -181,7 +181,7 @@ async def rank(
     front.check_texts(texts, field)
     judges = [
         each.name
-        for each in front.dispatcher.models.values()
+        for each in front.catalog.models.values()
         if "text-classification" in each.tasks and len(each.info.get("labels", ())) == 1
     ]
     served = front.model(name or next(iter(judges), None), "embed")
@@ -207,7 +207,7 @@ async def tokenize(body: TokenizeBody, front: Asked) -> Response:
     """The tokens of each text, with their places."""
     texts = [body.inputs] if isinstance(body.inputs, str) else body.inputs
     front.check_texts(texts, "inputs")
-    served = front.model(body.model or next(iter(front.dispatcher.models)))
+    served = front.model(body.model or next(iter(front.catalog.models)))
     job = front.job(served, "tokenize", {"texts": texts, "special": body.add_special_tokens}, texts)
     return json_answer((await front.ask(job)).value)
 
@@ -218,7 +218,7 @@ async def decode(body: DecodeBody, front: Asked) -> Response:
     many = [list(each) if isinstance(each, list) else each for each in body.ids]
     ids = many if many and isinstance(many[0], list) else [many]
     front.check_texts(ids, "ids")
-    served = front.model(body.model or next(iter(front.dispatcher.models)))
+    served = front.model(body.model or next(iter(front.catalog.models)))
     job = front.job(served, "decode", {"ids": ids, "skip_special": body.skip_special_tokens}, ids)
     return json_answer((await front.ask(job)).value)
 
@@ -226,7 +226,7 @@ async def decode(body: DecodeBody, front: Asked) -> Response:
 @router.get("/info")
 async def info(front: Asked, model: Annotated[str | None, Query(max_length=500)] = None) -> Response:
     """What a model is, and the limits of this server."""
-    served = front.model(model or next(iter(front.dispatcher.models)))
+    served = front.model(model or next(iter(front.catalog.models)))
     settings = front.settings
     known = served.info
     return json_answer(

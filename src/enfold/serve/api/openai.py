@@ -165,13 +165,13 @@ def _card(model: Served) -> dict[str, Any]:
 @router.get("/models")
 async def models(front: Asked) -> Response:
     """The models, with what each can do."""
-    return json_answer({"object": "list", "data": [_card(model) for model in front.dispatcher.models.values()]})
+    return json_answer({"object": "list", "data": [_card(model) for model in front.catalog.models.values()]})
 
 
 @router.get("/models/{model:path}")
 async def model(model: str, front: Asked) -> Response:
     """One model."""
-    return json_answer(_card(front.dispatcher.find(model)))
+    return json_answer(_card(front.catalog.find(model)))
 
 
 # ── embeddings ───────────────────────────────────────────────────────────────

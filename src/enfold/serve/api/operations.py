@@ -27,10 +27,10 @@ async def health() -> Response:
 @router.get("/ready")
 async def ready(front: Asked) -> Response:
     """200 once every model can answer; 503 before, when one could not be loaded, and while the server ends."""
-    dispatcher = front.dispatcher
-    states = {model.name: model.state for model in dispatcher.models.values()}
+    dispatcher, models = front.dispatcher, front.catalog.models.values()
+    states = {model.name: model.state for model in models}
     told = {"ready": dispatcher.ready, "ending": dispatcher.draining, "models": states}
-    errors = {model.name: model.error for model in dispatcher.models.values() if model.error}
+    errors = {model.name: model.error for model in models if model.error}
     return json_answer({**told, **({"errors": errors} if errors else {})}, 200 if dispatcher.ready else 503)
 
 
@@ -51,5 +51,5 @@ async def reload(model: str, front: Asked) -> Response:
     if not (front.caller.operator if front.settings.keys else host in ("127.0.0.1", "::1")):
         told = "loading models anew takes an operator's key ('enfold key FILE NAME --operator')"
         raise Fault(403, "not_an_operator", told)
-    served = await front.dispatcher.reload(model)
+    served = await front.catalog.reload(model)
     return json_answer({"model": served.name, "version": served.version, "state": served.state})
