@@ -42,6 +42,7 @@ class Held:
         dtype: as :func:`enfold.pipeline` takes it.
         tasks: what it can do, its own head's tasks first.
         tokenizer: read once for all tasks.
+        info: what clients may know.
         models: those that are loaded, by head.
         made: tasks on them, by name and what becomes of long texts.
     """
@@ -52,6 +53,7 @@ class Held:
     dtype: str
     tasks: list[str]
     tokenizer: Tokenizer
+    info: dict[str, Any] = field(default_factory=dict)
     models: dict[HeadKind, Any] = field(default_factory=dict)
     made: dict[tuple[str, str | None], Task] = field(default_factory=dict)
 
@@ -70,6 +72,7 @@ class Held:
         first.require_trained()
         held = cls(name, source, folder, dtype, tasks, Tokenizer.from_pretrained(tokenizer_home(first) or folder))
         held.models[first.kind] = scheduled(first, hub)
+        held.info = held.told()  # here, beside the work: it reads files
         return held
 
     @property
@@ -78,8 +81,7 @@ class Held:
         model: PreTrainedModel = next(iter(self.models.values()))
         return model
 
-    @property
-    def info(self) -> dict[str, Any]:
+    def told(self) -> dict[str, Any]:
         """What clients may know."""
         model, origin = self.main, describe(self.folder)
         return {

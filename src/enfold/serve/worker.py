@@ -146,13 +146,10 @@ class Worker:
         if self._wanted.get(name) != news["version"]:
             return  # a newer one is on its way, or it was dropped
         held: Held | None = news.pop("held", None)
-        try:
-            self._send(news if held is None else {**news, "info": held.info, "bytes": held.nbytes})
-        except EnfoldError as error:
-            self._send({"failed": name, "version": news["version"], **_told(error)})
-        else:
-            if held is not None:
-                self._shelf.take(held)
+        if held is not None:
+            self._shelf.take(held)
+            news |= {"info": held.info, "bytes": held.nbytes}
+        self._send(news)
 
     def _wake(self) -> None:
         self._waker.send(b"1")

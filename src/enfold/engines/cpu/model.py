@@ -121,9 +121,10 @@ class CpuModel(PreTrainedModel):
         return matrix.rows(np.arange(begin, begin + shapes[name][0]))
 
     def get_memory_footprint(self) -> int:
-        shapes, packed = tensor_shapes(self.blueprint.leaves), self._weights.packed().values()
-        plain = sum(4 * math.prod(shape) for name, shape in shapes.items() if name not in self._weights.only_packed())
-        return plain + sum(array.nbytes for arrays in packed for array in arrays.values())
+        shapes, packed = tensor_shapes(self.blueprint.leaves), self._weights.only_packed()
+        plain = sum(4 * math.prod(shape) for name, shape in shapes.items() if name not in packed)
+        matrices = self._weights.packed().values()
+        return plain + sum(array.nbytes for arrays in matrices for array in arrays.values())
 
     def _packed_matrices(self) -> tuple[str, PackedMatrices, Collection[str]]:
         packed = self._weights.packed() if self.compute != "float32" else {}
