@@ -79,6 +79,11 @@ class Look:
         self.page.goto(f"{self.address}/#{urlencode(parts)}")
         self.page.wait_for_selector("#task-title:not(:empty)")
 
+    def go(self, title: str) -> None:
+        """To the task that the list calls so, when it is shown."""
+        self.page.click(f"nav a:text-is('{title}')")
+        self.page.locator(f"#task-title:text-is('{title}')").wait_for()
+
     def type(self, **values: Any) -> None:
         """Into fields, by their names."""
         for name, value in values.items():

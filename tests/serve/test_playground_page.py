@@ -67,8 +67,7 @@ def test_an_address_is_a_view(look: Look) -> None:
     assert (look.text("#task-title"), look.page.input_value("#model")) == ("Embedding", "judge")
     look.page.select_option("#model", "reader")
     assert look.page.url.endswith("#task=embed&model=reader&lang=en")
-    look.page.click("nav a:text-is('Tokens')")
-    assert look.text("#task-title") == "Tokens"
+    look.go("Tokens")
     look.page.go_back()
     look.page.locator("#task-title:text-is('Embedding')").wait_for()
     assert look.page.input_value("#model") == "reader"
@@ -81,7 +80,7 @@ def test_tasks_are_those_that_some_model_does(look: Look) -> None:
     shown = look.texts("nav a")
     assert "Your own labels, by inference" not in shown
     assert {"Entities", "Masked words", "Chat", "Tokens"} <= set(shown)
-    look.page.click("nav a:text-is('Entities')")
+    look.go("Entities")
     assert look.texts("#model option") == ["tagger"]
 
 
@@ -131,6 +130,14 @@ def test_what_the_server_refuses_stands_where_the_answer_would(look: Look) -> No
     assert look.text("#drawing") == ""
     assert look.page.input_value("#field-text") == "a b <img src=x onerror=alert(1)>"
     look.type(text="a [MASK]")
+    look.run()
+    assert look.text("[role=alert]") == ""
+
+
+def test_no_field_begins_with_more_than_the_server_allows(look: Look) -> None:
+    look.open(task="chat", model="writer", lang="en")
+    assert look.page.input_value("#field-max_new_tokens") == "60"
+    look.type(message="a b")
     look.run()
     assert look.text("[role=alert]") == ""
 

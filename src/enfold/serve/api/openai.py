@@ -19,6 +19,7 @@ from enfold.serve.api.shapes import json_answer
 from enfold.serve.faults import Fault
 from enfold.serve.front import Front, front_of
 from enfold.serve.models import Served
+from enfold.serve.settings import Settings
 
 __all__ = ["ChatBody", "ResponseFormat", "answer_chat", "router"]
 
@@ -149,8 +150,7 @@ class CompletionsBody(_Writing):
 # ── models ───────────────────────────────────────────────────────────────────
 
 
-def _card(model: Served) -> dict[str, Any]:
-    info = {name: value for name, value in model.info.items() if name not in ("bytes",)}
+def _card(model: Served, settings: Settings) -> dict[str, Any]:
     return {
         "id": model.name,
         "object": "model",
@@ -158,20 +158,21 @@ def _card(model: Served) -> dict[str, Any]:
         "owned_by": "enfold",
         "state": model.state,
         "source": model.public_source,
-        **info,
+        "limits": {"max_new_tokens": settings.max_new_tokens},
+        **model.info,
     }
 
 
 @router.get("/models")
 async def models(front: Asked) -> Response:
     """The models, with what each can do."""
-    return json_answer({"object": "list", "data": [_card(model) for model in front.catalog.models.values()]})
+    return json_answer({"object": "list", "data": [_card(model, front.settings) for model in front.catalog.models.values()]})
 
 
 @router.get("/models/{model:path}")
 async def model(model: str, front: Asked) -> Response:
     """One model."""
-    return json_answer(_card(front.catalog.find(model)))
+    return json_answer(_card(front.catalog.find(model), front.settings))
 
 
 # ── embeddings ───────────────────────────────────────────────────────────────

@@ -13,6 +13,12 @@ export function firstValues(task, name, mask) {
   return { ...own, ...exampleValues(name, 0, mask) };
 }
 
+/** The same values where they keep to the server's limits, `name: most`. */
+export const within = (values, limits = {}) =>
+  Object.fromEntries(
+    Object.entries(values).map(([name, value]) => [name, value > (limits[name] ?? Infinity) ? limits[name] : value]),
+  );
+
 const begin = (first) => (first === undefined ? "" : typeof first === "object" ? first[language()] : first);
 
 function exampleValues(name, index, mask) {

@@ -8,7 +8,7 @@ import { converse, drawChat } from "./chat.js";
 import { curl, library, server } from "./code.js";
 import { copyButton } from "./copy.js";
 import { fill, h } from "./dom.js";
-import { drawForm, firstValues, setValue, translated } from "./form.js";
+import { drawForm, firstValues, setValue, translated, within } from "./form.js";
 import { watchModels } from "./models.js";
 import { LANGUAGES, appearance, firstLanguage, keepLanguage, key, setAppearance, setKey } from "./preferences.js";
 import { drawModels, drawShell, drawTasks, notice } from "./shell.js";
@@ -68,6 +68,7 @@ function choose(name, wished = null) {
   if (mask && first.mask_token && mask !== first.mask_token && "text" in kept().values) {
     kept().values.text = kept().values.text.replaceAll(mask, first.mask_token);
   }
+  kept().values = within(kept().values, first.limits);
   forget();
   history.replaceState(null, "", view(task, first));
   draw();
