@@ -106,7 +106,7 @@ def rank(order: Order) -> Answer:
     A model with one label reads query and text together (a cross-encoder); any other embeds both and compares.
     """
     query, texts, long = order.given["query"], order.given["texts"], order.given.get("long")
-    if "text-classification" in order.held.tasks and order.held.main.num_labels == 1:
+    if order.held.info["cross_encoder"]:
         function = "none" if order.given.get("raw") else "sigmoid"
         pairs = [{"text": query, "text_pair": text} for text in texts]
         return [each["score"] for each in order.task("text-classification", long)(pairs, function_to_apply=function)]

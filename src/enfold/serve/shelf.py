@@ -93,6 +93,7 @@ class Held:
             "dtype": self.dtype,
             "max_length": self.context if self.context < _NO_LIMIT else None,
             "labels": list(model.config.id2label.values()) if model.kind not in (*_WRITING, "encoder") else [],
+            "cross_encoder": "text-classification" in self.tasks and model.num_labels == 1,
             "version": origin.version,
             "license": origin.license,
             "writes": model.kind in _WRITING,

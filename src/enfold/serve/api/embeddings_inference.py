@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 import enfold
-from enfold.serve.api.shapes import json_answer
+from enfold.serve.api.shapes import json_answer, long_of
 from enfold.serve.faults import Fault
 from enfold.serve.front import Front, front_of
 
@@ -92,19 +92,8 @@ class DecodeBody(_Body):
     skip_special_tokens: bool = True
 
 
-def _direction(body: _Cut) -> None:
-    if body.truncate and (body.truncation_direction or "Right").lower() == "left":
-        raise Fault(
-            422,
-            "invalid_request",
-            "texts are cut at their end: leave truncation_direction out",
-            param="truncation_direction",
-        )
-
-
 def _long(body: _Cut) -> dict[str, Any]:
-    _direction(body)
-    return {"long": "truncate"} if body.truncate else {}
+    return long_of(body.truncate, body.truncation_direction, "truncation_direction")
 
 
 async def _task(front: Front, name: str | None, task: str, inputs: Any, texts: list[Any], **options: Any) -> Any:
@@ -179,11 +168,7 @@ async def rank(
 ) -> list[float]:
     """A score for each text; a cross-encoder's where there is one."""
     front.check_texts(texts, field)
-    judges = [
-        each.name
-        for each in front.catalog.models.values()
-        if "text-classification" in each.tasks and len(each.info.get("labels", ())) == 1
-    ]
+    judges = [each.name for each in front.catalog.models.values() if each.info.get("cross_encoder")]
     served = front.model(name or next(iter(judges), None), "embed")
     given = {"query": query, "texts": texts, "raw": raw, **({"long": long} if long else {})}
     pairs = len(texts) if served.name in judges else 1  # which are read together, each with the query
@@ -244,5 +229,5 @@ def _model_type(known: dict[str, Any]) -> dict[str, Any]:
     if "text-classification" in known.get("tasks", ()):
         names = known.get("labels", [])
         labels = {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
-        return {"reranker" if len(names) == 1 else "classifier": labels}
+        return {"reranker" if known["cross_encoder"] else "classifier": labels}
     return {"embedding": {"pooling": "mean"}} if "embed" in known.get("tasks", ()) else {"other": {}}

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from enfold.serve.api.openai import ChatBody, JsonSchema, ResponseFormat, answer_chat
-from enfold.serve.api.shapes import json_answer
+from enfold.serve.api.shapes import json_answer, long_of
 from enfold.serve.faults import Fault
 from enfold.serve.front import Front, front_of
 from enfold.serve.models import Served
@@ -154,12 +154,7 @@ def _embedding(parameters: Options, served: Served) -> Options:
         return options
     if options.pop("encoding_format", "float") != "float":
         raise Fault(422, "invalid_request", "encoding_format has to be 'float'", param="parameters")
-    if options.pop("truncate", False):
-        options["long"] = "truncate"
-    if str(options.pop("truncation_direction", "right")).lower() == "left":
-        raise Fault(
-            422, "invalid_request", "texts are cut at their end: leave truncation_direction out", param="parameters"
-        )
+    options |= long_of(options.pop("truncate", False), options.pop("truncation_direction", None), "parameters")
     if "dimensions" in options:
         options["truncate_dim"] = options.pop("dimensions")
     return {**options, "task": "embed"}

@@ -166,7 +166,9 @@ def _card(model: Served, settings: Settings) -> dict[str, Any]:
 @router.get("/models")
 async def models(front: Asked) -> Response:
     """The models, with what each can do."""
-    return json_answer({"object": "list", "data": [_card(model, front.settings) for model in front.catalog.models.values()]})
+    return json_answer(
+        {"object": "list", "data": [_card(model, front.settings) for model in front.catalog.models.values()]}
+    )
 
 
 @router.get("/models/{model:path}")

@@ -1,4 +1,4 @@
-"""How an error looks in each interface."""
+"""What several interfaces share: how an answer and an error look in each, and what some options mean."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from enfold.serve.faults import Fault
 
-__all__ = ["error_answer", "error_body", "json_answer"]
+__all__ = ["error_answer", "error_body", "json_answer", "long_of"]
 
 
 def json_answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -45,6 +45,18 @@ _SHAPES: Mapping[str, Callable[[Fault], dict[str, Any]]] = {
     "/models": _hugging_face,
 }
 """By the beginning of a path, the first that fits; all others are text-embeddings-inference's."""
+
+
+def long_of(truncate: Any, direction: Any, param: str) -> dict[str, str]:
+    """What becomes of long texts by text-embeddings-inference's two options: nothing said, or ``{"long": "truncate"}``.
+
+    Raises:
+        Fault: they are to be cut at their beginning.
+    """
+    if truncate and str(direction).lower() == "left":
+        told = "texts are cut at their end: leave truncation_direction out"
+        raise Fault(422, "invalid_request", told, param=param)
+    return {"long": "truncate"} if truncate else {}
 
 
 def error_body(path: str, fault: Fault) -> dict[str, Any]:
