@@ -25,6 +25,7 @@ import urllib.request
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ if __name__ == "__main__":
 """
 
 SCRIPT = """
-local bodies, place = {}, 0
+local bodies, place = {}, tonumber(os.getenv("START"))
 for line in io.lines(os.getenv("BODIES")) do bodies[#bodies + 1] = line end
 local headers = {["Content-Type"] = "application/json"}
 function request()
@@ -138,11 +139,15 @@ def ask(address: str, path: str, body: Any) -> Any:
 
 # ── load ─────────────────────────────────────────────────────────────────────
 
+_starts = count(0, 397)
+"""Where each load begins among the bodies, so that none sends what the one before has sent."""
+
 
 def load(url: str, clients: int, seconds: int, bodies: Path, home: Path) -> dict[str, float]:
     """What clients meet who send one request after another: requests a second, median and 99th percentile in ms."""
     command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "300s", "-s", str(home / "load.lua"), url]
-    ran = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "BODIES": str(bodies)}, check=True)
+    given = {**os.environ, "BODIES": str(bodies), "START": str(next(_starts))}
+    ran = subprocess.run(command, capture_output=True, text=True, env=given, check=True)
     found: dict[str, float] = json.loads(re.findall(r"^\{.*\}$", ran.stdout, re.MULTILINE)[-1])
     if found["errors"]:
         console.print(f"{url}: {found['errors']} requests failed", style="red")

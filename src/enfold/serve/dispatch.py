@@ -65,6 +65,7 @@ class Dispatcher:
         self._speed = 0.0
         self._since, self._done_cost = time.monotonic(), 0
         self.draining = False
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     # ── life ─────────────────────────────────────────────────────────────────
 
@@ -81,8 +82,8 @@ class Dispatcher:
 
     def drain(self) -> None:
         """The end has begun: what runs gets its grace, what is new is refused. For signal handlers, too."""
-        if not self.draining:
-            self.draining = True
+        began, self.draining = self.draining, True
+        if self._loop is not None and not began:
             self._loop.call_soon_threadsafe(self._loop.call_later, self.settings.grace_s, self._end_all)
 
     def _end_all(self) -> None:
