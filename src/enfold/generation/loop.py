@@ -14,7 +14,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from enfold.errors import EnfoldError
 from enfold.generation.rows import Rows, Scores
 from enfold.generation.session import Answer, Opening, Session, joined
 from enfold.pace import Pace
@@ -71,7 +70,7 @@ class Move:
     tokens: list[int]
     final: list[int]
     results: list[Result] | None = None
-    error: EnfoldError | None = None
+    error: Exception | None = None
 
 
 class Writing(Protocol):
@@ -136,7 +135,7 @@ class Event:
     request: Request
     final: list[int]
     results: list[Result] | None = None
-    error: EnfoldError | None = None
+    error: Exception | None = None
 
     @property
     def ended(self) -> bool:
@@ -215,7 +214,7 @@ class Loop:
     def step(self) -> list[Event]:
         """Runs the model over one more token of each text and over the prompts of new ones, and decides.
 
-        An :class:`~enfold.errors.EnfoldError` of what decides is the news of its texts, which it ends.
+        An error of what decides is the news of its texts, which it ends.
         """
         answers = [self.session.step([token for seat in self._seats for token in seat.tokens])] if self._seats else []
         if self._joining:
@@ -293,7 +292,7 @@ class Loop:
             own = answer if len(groups) == 1 else answer.chosen(rows)
             try:
                 decided = self._seats[slots[0]].strategy.advance([self._seats[slot].writing for slot in slots], own)
-            except EnfoldError as error:
+            except Exception as error:  # a processor of one text is no matter of the others
                 decided = [Move([*range(width)], [], [], error=error)] * len(slots)
             moves.update(zip(slots, decided, strict=True))
         return [moves[slot] for slot in range(len(self._seats))]
@@ -314,7 +313,7 @@ def write(
     What was read of texts that are given up in between is kept, where the session keeps beginnings.
 
     Raises:
-        EnfoldError: what decides can't.
+        Exception: what decides can't.
     """
     waiting = iter(requests)
     loop = Loop(session)

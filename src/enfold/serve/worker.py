@@ -20,6 +20,7 @@ import socket
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any
 
@@ -56,6 +57,7 @@ class Worker:
         waker, self._waker = socket.socketpair()
         self._shelf = Shelf(hub, self._wake)
         self._selector = selectors.DefaultSelector()
+        self._waker.setblocking(False)
         for end, name in ((link, "link"), (waker, "waker")):
             end.setblocking(False)
             self._selector.register(end, selectors.EVENT_READ, name)
@@ -152,7 +154,8 @@ class Worker:
         self._send(news)
 
     def _wake(self) -> None:
-        self._waker.send(b"1")
+        with suppress(BlockingIOError):  # it is full of calls that were not heard yet
+            self._waker.send(b"1")
 
     def log(self, record: logging.LogRecord) -> None:
         """Sends a line of the log; from any thread."""
