@@ -277,6 +277,14 @@ def test_a_full_disk_for_logs_is_no_reason_to_stop() -> None:
             works(server)
 
 
+@pytest.mark.parametrize("flag", ["--keys", "--log-file"])
+def test_files_that_can_not_be_opened_end_the_start(flag: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "enfold", "serve", str(folder("judge")), "--port", "0", flag]
+    ended = subprocess.run([*command, str(tmp_path / "none" / "file")], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1 and "Traceback" not in ended.stderr
+    assert "the server can't begin" in ended.stderr and "none/file" in ended.stderr
+
+
 def test_ending_finishes_what_runs_and_refuses_the_rest() -> None:
     with running(f"slow={slow_writer()}", threads=1, max_new_tokens=4000) as server, ThreadPoolExecutor(1) as pool:
         asked = {**ENDLESS, "model": "slow", "max_tokens": 250}

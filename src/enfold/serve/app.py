@@ -18,6 +18,7 @@ from enfold.serve.api.shapes import error_answer
 from enfold.serve.dispatch import Dispatcher
 from enfold.serve.faults import Fault
 from enfold.serve.gate import Gate
+from enfold.serve.keys import Keys
 
 __all__ = ["make_app"]
 
@@ -29,6 +30,9 @@ def make_app(dispatcher: Dispatcher) -> FastAPI:
 
     Args:
         dispatcher: has the models; begun and ended with the application.
+
+    Raises:
+        InputError: the file of keys can't be read.
     """
 
     @asynccontextmanager
@@ -51,7 +55,8 @@ def make_app(dispatcher: Dispatcher) -> FastAPI:
     for each in (operations, pages, rerank, openai, embeddings_inference, hugging_face):
         app.include_router(each.router)
     settings = dispatcher.settings
-    app.add_middleware(Gate, settings=settings, metrics=dispatcher.metrics)
+    keys = Keys(settings.keys) if settings.keys else None  # here, where an error still ends the start
+    app.add_middleware(Gate, settings=settings, metrics=dispatcher.metrics, keys=keys)
     if settings.cors:  # outermost: a browser asks without a key whether it may ask
         app.add_middleware(CORSMiddleware, allow_origins=settings.cors, allow_methods=["*"], allow_headers=["*"])
 

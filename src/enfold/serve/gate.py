@@ -35,11 +35,11 @@ class Gate:
         app: what is behind it.
         settings: the server's.
         metrics: told of every answer.
+        keys: of those who may ask; None lets everybody in.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
-        self._app, self._settings, self._metrics = app, settings, metrics
-        self._keys = Keys(settings.keys) if settings.keys else None
+    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics, keys: Keys | None) -> None:
+        self._app, self._settings, self._metrics, self._keys = app, settings, metrics, keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import logging
 import secrets
 import time
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from enfold.serve.faults import Fault
 from enfold.serve.queue import Priority
 
 __all__ = ["Caller", "Keys", "new_key"]
+
+logger = logging.getLogger("enfold.serve")
 
 _MINUTE_S = 60.0
 _PREFIX = "enfold-"
@@ -147,7 +150,8 @@ class Keys:
             self._stamp = stamp
             try:
                 fresh = self._load(_read(self._path))
-            except InputError:
+            except InputError as error:
+                logger.error("keys stay as they were", extra={"error": str(error)})
                 fresh = self._callers
             kept = {_fixed(caller): caller for caller in self._callers.values()}
             self._callers = {each: kept.get(_fixed(caller), caller) for each, caller in fresh.items()}

@@ -34,9 +34,13 @@ def fields_of(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def start_log(path: Path | None) -> None:
-    """Sends the server's log to a file, or to stderr."""
+    """Sends the server's log to a file, or to stderr.
+
+    Raises:
+        OSError: the file can't be opened.
+    """
     logging.raiseExceptions = False  # a full disk is no reason to stop answering
-    handler = logging.FileHandler(path, encoding="utf-8", delay=True) if path else logging.StreamHandler(sys.stderr)
+    handler = logging.FileHandler(path, encoding="utf-8") if path else logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json())
     for name in ("enfold.serve", "uvicorn.error"):
         logger = logging.getLogger(name)

@@ -59,8 +59,8 @@ def serve(
     if not dispatcher.catalog.models:
         raise InputError("there is no model to serve: name one or more")
     listening = _listen(settings)
-    start_log(settings.log_file)
     try:
+        start_log(settings.log_file)
         config = uvicorn.Config(
             make_app(dispatcher),
             http=protocol_of(settings),
