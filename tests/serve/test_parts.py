@@ -110,6 +110,20 @@ def test_nobody_locks_the_others_out() -> None:
     assert not queue.has_room(job("other")) and queue.has_room(job("third"))
 
 
+def test_who_leaves_is_not_charged() -> None:
+    queue = FairQueue(1000, 10**6)
+    queue.put(job("other"))
+    for _ in range(50):
+        left = job("ann", 1000)
+        queue.put(left)
+        queue.discard(left)
+    for _ in range(5):
+        queue.put(job("other"))
+    queue.put(job("ann"))
+    order = [queue.pop().owner for _ in range(4)]  # type: ignore[union-attr]
+    assert "ann" in order
+
+
 def test_who_left_takes_no_memory() -> None:
     queue = FairQueue(10, 10**6)
     queue.put(job())

@@ -76,12 +76,13 @@ class Member:
         self._writer: asyncio.StreamWriter | None = None
         self._watch: asyncio.Task[None] | None = None
         self._ending = False
-        self._heard_at = time.monotonic()
+        self._heard_at = self._asked_at = time.monotonic()
 
     # ── life ─────────────────────────────────────────────────────────────────
 
     async def start(self) -> None:
         """Begins the process."""
+        self._heard_at = self._asked_at = time.monotonic()
         ours, theirs = socket.socketpair()
         settings = self._settings
         threads = str(settings.worker_threads)
@@ -105,8 +106,8 @@ class Member:
 
     @property
     def silent_s(self) -> float:
-        """Seconds since anything was heard of it."""
-        return time.monotonic() - self._heard_at
+        """Seconds that it has been asked something and has said nothing."""
+        return time.monotonic() - self._asked_at if self._asked_at > self._heard_at else 0.0
 
     def kill(self) -> None:
         """Ends the process at once; a new one is begun."""
@@ -169,14 +170,18 @@ class Member:
     def begin(self, running: Running) -> None:
         """Hands over a job."""
         job = running.job
-        if not self.running:
-            self._heard_at = time.monotonic()  # who has nothing to do says nothing
+        self._note_asked()
         self.running[job.number] = running
         self.send({"ask": job.number, "model": job.model, "job": job.do, "given": job.given})
+
+    def _note_asked(self) -> None:
+        if self._asked_at <= self._heard_at:  # of several the first counts
+            self._asked_at = time.monotonic()
 
     def cancel(self, number: int) -> None:
         """Ends a job that nobody waits for any more."""
         if self.running.pop(number, None) is not None:
+            self._note_asked()
             self.send({"cancel": number})
 
     def _take(self, message: dict[str, Any]) -> None:

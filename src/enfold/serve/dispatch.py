@@ -32,7 +32,7 @@ logger = logging.getLogger("enfold.serve")
 _SPAN_S = 2.0
 """Over which the speed is measured."""
 _HUNG_S = 60.0
-"""A worker that has jobs, and that nothing was heard of for so long while one of them timed out, is begun anew."""
+"""A worker that was asked something, and that nothing was heard of for so long since, is begun anew."""
 _AHEAD = 3
 """Passes that a worker has jobs for; fewer would let it wait, more could not be dropped any more."""
 
@@ -148,7 +148,7 @@ class Dispatcher:
         told = f"the request took longer than the {self.settings.timeout_s:g} s that this server gives one"
         running.news.put_nowait(Fault(504, "timeout", told))
         for member in self.members:
-            if running.job.number in member.running and member.silent_s > max(_HUNG_S, self.settings.timeout_s):
+            if running.job.number in member.running and member.silent_s > _HUNG_S:
                 member.kill()
 
     def _admit(self, model: Served, job: Job) -> Running:

@@ -54,12 +54,16 @@ class _Sender(logging.Handler):
         self._send = send
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._send(record)
+        try:
+            self._send(record)
+        except Exception:
+            self.handleError(record)
 
 
 def send_log(send: Callable[[logging.LogRecord], None]) -> None:
     """Hands over all that this process logs, Python's warnings included."""
     logging.captureWarnings(True)
+    logging.raiseExceptions = False
     root = logging.getLogger()
     root.handlers = [_Sender(send)]
     logging.getLogger("enfold.serve").setLevel(logging.INFO)

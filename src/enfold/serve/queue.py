@@ -87,7 +87,12 @@ class FairQueue:
         self.cost += job.cost
 
     def discard(self, job: Job) -> None:
-        """Takes out a job that nobody waits for any more."""
+        """Takes out a job that nobody waits for any more; its owner is not charged for it."""
+        if job in self._waiting:
+            self._ends[job.owner] -= job.cost / WEIGHTS[job.priority]
+            self._take_out(job)
+
+    def _take_out(self, job: Job) -> None:
         if job in self._waiting:
             self._waiting.remove(job)
             self._counts[job.owner] -= 1
@@ -109,7 +114,7 @@ class FairQueue:
         job = self.next
         if job is not None:
             self._now, _, _ = heapq.heappop(self._heap)
-            self.discard(job)
+            self._take_out(job)
             if not self._waiting:
                 self._ends.clear()
                 self._now = 0.0

@@ -165,6 +165,8 @@ class Shelf:
                 loaded: T | Exception = load()
             except Exception as error:
                 loaded = error
+            except BaseException as error:  # what panics in compiled code
+                loaded = RuntimeError(f"{type(error).__name__}: {error}")
             told(loaded)
             self._wake()
 

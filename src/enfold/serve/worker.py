@@ -7,7 +7,7 @@ and sends what became of it. Only loading a model happens beside it.
 
     server ──▶ {"load": name, …}  {"drop": name}  {"ask": number, "model", "job", "given"}  {"cancel": number}
     worker ──▶ {"loaded": name, …}  {"failed": name, …}  {"ask": number, "part" | "done" | "error": …}  {"counts": …}
-               {"log": event, "level", "more"}
+               {"cancelled": number}  {"log": event, "level", "more"}
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ __all__ = ["Worker", "main"]
 logger = logging.getLogger("enfold.serve")
 
 _COUNTS_EVERY_S = 0.5
+_ALIVE_EVERY_S = 10.0
+"""Between signs of life of a worker that has been asked something and waits, for a head that is loaded, say."""
 _CHUNK = 1 << 18
 
 
@@ -82,7 +84,8 @@ class Worker:
         """Sends what there is to send and takes what has come; waits for something where there is no other work."""
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._outbox else 0)
         self._selector.modify(self._link, events, "link")
-        for key, ready in self._selector.select((_COUNTS_EVERY_S if self._untold else None) if wait else 0):
+        pause = _COUNTS_EVERY_S if self._untold else _ALIVE_EVERY_S if self._asks else None
+        for key, ready in self._selector.select(pause if wait else 0):
             if key.data == "waker":
                 key.fileobj.recv(_CHUNK)  # type: ignore[union-attr]
                 continue
@@ -122,6 +125,7 @@ class Worker:
             asker = self._asks.pop(message["cancel"], None)
             if asker is not None:
                 self._hub.cancel(asker)
+            self._send({"cancelled": message["cancel"]})
         elif "load" in message:
             name, version = message["load"], message["version"]
             self._wanted[name] = version
@@ -159,8 +163,8 @@ class Worker:
 
     def log(self, record: logging.LogRecord) -> None:
         """Sends a line of the log; from any thread."""
-        more = {name: str(value) for name, value in fields_of(record).items()}
-        self._news.put({"log": record.getMessage(), "level": record.levelno, "more": more})
+        more = {name: _sendable(str(value)) for name, value in fields_of(record).items()}
+        self._news.put({"log": _sendable(record.getMessage()), "level": record.levelno, "more": more})
         self._wake()
 
     # ── requests ─────────────────────────────────────────────────────────────
@@ -199,7 +203,7 @@ class Worker:
         """Now and then, what was done since the last time."""
         now = time.monotonic()
         counts = self._hub.counts
-        if now - self._told < _COUNTS_EVERY_S or not self._untold:
+        if now - self._told < (_COUNTS_EVERY_S if self._untold else _ALIVE_EVERY_S) or not (self._untold or self._asks):
             return
         self._told = now
         kept = self._hub.prefixes.values()
@@ -220,7 +224,12 @@ class Worker:
 def _told(error: Exception) -> dict[str, Any]:
     """An error as the server hears of it: the names of its classes, the nearest first, and what it says."""
     kinds = [kind.__name__ for kind in type(error).__mro__ if kind not in (object, BaseException)]
-    return {"kinds": kinds, "message": str(error)}
+    return {"kinds": kinds, "message": _sendable(str(error))}
+
+
+def _sendable(text: str) -> str:
+    """A text that may name files whose names are no UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def main() -> None:
