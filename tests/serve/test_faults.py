@@ -224,6 +224,14 @@ def test_a_folder_may_be_deleted_under_a_running_server(own: Path) -> None:
         assert answer.status_code == 503 and "could not be loaded" in answer.json()["error"]
 
 
+def test_what_was_never_asked_for_needs_no_files_either(own: Path) -> None:
+    with running(own, threads=1) as server:
+        (own / "config.json").rename(own / "aside")
+        assert httpx.post(f"{server.address}/reload/own").status_code == 422
+        answer = httpx.post(f"{server.address}/predict", json={"inputs": "a b c", "truncate": True})
+        assert answer.status_code == 200, answer.text
+
+
 def test_a_corrupt_model_leaves_the_old_one_and_a_good_one_takes_its_place(own: Path, tmp_path: Path) -> None:
     asked = {"inputs": "a b c"}
     with running(own, threads=1) as server:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import enfold
 from enfold.auto import load_model
@@ -18,6 +18,7 @@ from enfold.model import PreTrainedModel
 from enfold.serve.hub import Hub
 from enfold.serve.scheduled import scheduled
 from enfold.tasks import TASKS, Task
+from enfold.tasks.base import Long
 from enfold.tasks.loading import fitting_head, tokenizer_home
 from enfold.tasks.offers import tasks_of
 from enfold.tokenization import Tokenizer
@@ -40,7 +41,7 @@ class Held:
         source: what it was asked for by.
         folder: where its files are.
         dtype: as :func:`enfold.pipeline` takes it.
-        tasks: what it can do, its own head's tasks first.
+        heads: what it can do → the head for it, its own head's tasks first.
         tokenizer: read once for all tasks.
         info: what clients may know.
         models: those that are loaded, by head.
@@ -51,7 +52,7 @@ class Held:
     source: str
     folder: Path
     dtype: str
-    tasks: list[str]
+    heads: dict[str, HeadKind]
     tokenizer: Tokenizer
     info: dict[str, Any] = field(default_factory=dict)
     models: dict[HeadKind, Any] = field(default_factory=dict)
@@ -65,15 +66,33 @@ class Held:
             EnfoldError: files that aren't there or aren't right; a model that no task fits.
         """
         folder = resolve(source)
-        tasks = tasks_of(folder)
-        if not tasks:
+        heads = {task: fitting_head(folder, task, TASKS[task].load(), {}) for task in tasks_of(folder)}
+        if not heads:
             raise TaskError(f"{source} has no head that a task could use: name a checkpoint that was trained for one")
-        first = load_model(folder, _head(folder, tasks[0]), engine="cpu", dtype=dtype)
+        first = load_model(folder, next(iter(heads.values())), engine="cpu", dtype=dtype)
         first.require_trained()
-        held = cls(name, source, folder, dtype, tasks, Tokenizer.from_pretrained(tokenizer_home(first) or folder))
+        held = cls(name, source, folder, dtype, heads, Tokenizer.from_pretrained(tokenizer_home(first) or folder))
         held.models[first.kind] = scheduled(first, hub)
-        held.info = held.told()  # here, beside the work: it reads files
+        # what reads files is done here, beside the work, and of one version of the files
+        for task in (task for task, head in heads.items() if head == first.kind):
+            for long in (None, *get_args(Long)):
+                held.make(task, long, hub.token_budget)
+        held.info = held.told()
         return held
+
+    def make(self, task: str, long: Long | None, token_budget: int) -> Task:
+        """A task on the head for it, which is loaded."""
+        model = self.models[self.heads[task]]
+        made: Task = enfold.pipeline(
+            task, model=model, tokenizer=self.tokenizer, long=long, progress=False, token_budget=token_budget
+        )
+        self.made[task, long] = made
+        return made
+
+    @property
+    def tasks(self) -> list[str]:
+        """What it can do."""
+        return list(self.heads)
 
     @property
     def main(self) -> PreTrainedModel:
@@ -84,6 +103,7 @@ class Held:
     def told(self) -> dict[str, Any]:
         """What clients may know."""
         model, origin = self.main, describe(self.folder)
+        reads = min(self.context, self.made[self.tasks[0], None].max_length)
         return {
             "tasks": self.tasks,
             "family": model.config.model_type,
@@ -91,7 +111,7 @@ class Held:
             "parameters": model.num_parameters(),
             "hidden_size": model.arch.hidden_size,
             "dtype": self.dtype,
-            "max_length": self.context if self.context < _NO_LIMIT else None,
+            "max_length": reads if reads < _NO_LIMIT else None,
             "labels": list(model.config.id2label.values()) if model.kind not in (*_WRITING, "encoder") else [],
             "cross_encoder": "text-classification" in self.tasks and model.num_labels == 1,
             "version": origin.version,
@@ -183,18 +203,15 @@ class Shelf:
         Raises:
             TaskError: the model can't do it; says what it can.
         """
-        if name not in held.tasks:
+        if name not in held.heads:
             raise TaskError(f"{held.name} can't do {name}; it does {', '.join(held.tasks)}")
         if (name, long) not in held.made:
-            kind = _head(held.folder, name)
+            kind = held.heads[name]
             if kind not in held.models:
                 loaded = self._wait_for(held, kind)
                 held.models.setdefault(kind, loaded)  # another request may have waited for the same
                 self._weigh(held)
-            held.made[name, long] = enfold.pipeline(
-                name, model=held.models[kind], tokenizer=held.tokenizer, long=long, progress=False,
-                token_budget=self._hub.token_budget,
-            )  # fmt: skip
+            held.make(name, long, self._hub.token_budget)
         return held.made[name, long]
 
     def _wait_for(self, held: Held, kind: HeadKind) -> Any:
@@ -206,7 +223,3 @@ class Shelf:
             told = f"{held.name} has its {kind} in files that can't be read any more: {found[0]}"
             raise CheckpointError(told) from found[0]
         return scheduled(found[0], self._hub)
-
-
-def _head(folder: Path, task: str) -> HeadKind:
-    return fitting_head(folder, task, TASKS[task].load(), {})
