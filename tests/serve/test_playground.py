@@ -161,6 +161,9 @@ def test_a_text_is_cut_into_tokens_with_ids(look: Look) -> None:
     assert look.texts("#drawing .token-id") == [str(number) for number in encoded.ids]
     assert look.texts("#drawing .token-text") == ["[CLS]", "a", "b", "😀", "c", "[SEP]"]
     assert look.page.locator("#drawing .special:not(.swatch)").count() == 2
+    assert look.texts("#drawing .unread .token-text") == ["😀"] and "unknown to this model" in look.text(
+        "#drawing .legend"
+    )
 
 
 def test_tokens_that_share_a_character_stand_together(look: Look) -> None:

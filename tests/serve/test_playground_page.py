@@ -134,6 +134,20 @@ def test_what_the_server_refuses_stands_where_the_answer_would(look: Look) -> No
     assert look.text("[role=alert]") == ""
 
 
+def test_the_request_of_a_chat_ends_with_what_was_asked(look: Look) -> None:
+    look.open(task="chat", model="writer", lang="en")
+    look.type(message="a b", max_new_tokens=3)
+    look.run()
+    assert len(look.texts("#drawing .prose")) == 2
+    shown = look.code("curl")
+    assert '"a b"' in shown and "assistant" not in shown
+    look.type(message="c")
+    assert "assistant" in look.code("curl")
+    look.type(message="")
+    look.run()  # nothing is asked
+    assert len(look.texts("#drawing .prose")) == 2
+
+
 def test_no_field_begins_with_more_than_the_server_allows(look: Look) -> None:
     look.open(task="chat", model="writer", lang="en")
     assert look.page.input_value("#field-max_new_tokens") == "60"

@@ -119,6 +119,7 @@ class Held:
             "writes": model.kind in _WRITING,
             "chats": self.tokenizer.chat_template is not None,
             "mask_token": self.tokenizer.mask_token,
+            "unk_token": self.tokenizer.unk_token,
         }
 
     @property

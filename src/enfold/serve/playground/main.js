@@ -172,7 +172,7 @@ async function ask() {
   const task = TASKS[state.task];
   const mine = kept();
   const made = { ...request(), model: state.model.id };
-  if (task.chat && made.inputs.at(-1)?.role !== "user") return void $("field-message").focus();
+  if (task.chat && !mine.values.message.trim()) return void $("field-message").focus();
   const control = new AbortController();
   state.running = control;
   for (const name of ["found", "seconds", "error"]) delete mine[name];

@@ -73,6 +73,7 @@ const tokenize = (values, model) => ({
   body: { model: model.id, inputs: values.text },
   inputs: values.text,
   parameters: {},
+  unknown: model.unk_token,
 });
 
 // ── the tasks ───────────────────────────────────────────────────────────────
@@ -135,11 +136,13 @@ export const TASKS = {
     group: "write",
     chat: true,
     fits: (model) => model.chats && model.tasks.includes("text-generation"),
-    fields: [area("message", 3), line("system"), count("max_new_tokens", 256), { ...TEMPERATURE, first: 0.7 }],
+    fields: [area("message", 3), line("system"), count("max_new_tokens", 256), TEMPERATURE],
     ask: (values, model) => {
       const system = values.system.trim() ? [{ role: "system", content: values.system }] : [];
       const own = values.message.trim() ? [{ role: "user", content: values.message }] : [];
       const before = (values.said ?? []).map(({ role, content }) => ({ role, content }));
+      // what is shown to copy, once it was answered, is the question: a model would only go on from its own answer
+      if (!own.length) while (before.at(-1)?.role === "assistant") before.pop();
       const messages = [...system, ...before, ...own];
       const options = given({ max_tokens: whole(values.max_new_tokens), temperature: whole(values.temperature) });
       return {
@@ -197,7 +200,7 @@ export const TASKS = {
     fits: (model) => model.tasks.length > 0,
     fields: [area("text", 3)],
     ask: tokenize,
-    draw: ([found], ask) => tokens(found, ask.inputs),
+    draw: ([found], ask) => tokens(found, ask.inputs, ask.unknown),
   },
   embed: {
     group: "inside",

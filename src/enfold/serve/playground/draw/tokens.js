@@ -25,8 +25,12 @@ function groups(found) {
   return made;
 }
 
-/** @param {{id: number, text: string, special: boolean, start: number, stop: number}[]} found */
-export function tokens(found, text) {
+/**
+ * @param {{id: number, text: string, special: boolean, start: number, stop: number}[]} found
+ * @param {string} text
+ * @param {string | null} unknown the token that stands for what the model can't read
+ */
+export function tokens(found, text, unknown = null) {
   const points = characters(text);
   const chips = groups(found).map(({ start, stop, special, tokens: parts }, index) => {
     const piece = stop > start && !special ? visible(points.slice(start, stop)) : parts[0].text;
@@ -34,13 +38,21 @@ export function tokens(found, text) {
       const shared = parts.length > 1 ? `, ${t("draw.part", { part: part + 1, parts: parts.length })}` : "";
       return h("span.token-id", { title: `${name}${shared}` }, id);
     });
-    const chip = special ? "li.token.special" : parts.length > 1 ? "li.token.shared" : "li.token";
-    const hidden = special ? h("span.unseen", {}, ` (${t("draw.special")})`) : null;
+    const unread = !special && parts[0].text === unknown;
+    const kind = special ? ".special" : unread ? ".unread" : parts.length > 1 ? ".shared" : "";
+    const chip = `li.token${kind}`;
+    const words = special ? t("draw.special") : unread ? t("draw.unread") : null;
+    const hidden = words ? h("span.unseen", {}, ` (${words})`) : null;
     return h(chip, { "data-hue": index % 2 }, h("span.token-text", {}, piece), hidden, h("span.token-ids", {}, ids));
   });
   const counted = t("draw.tokens", { tokens: number(found.length), characters: number(points.length) });
-  const legend = found.some((token) => token.special)
-    ? h("p.legend", {}, h("span", {}, h("span.swatch.special", { "aria-hidden": "true" }), t("draw.special")))
-    : null;
-  return h("div", {}, h("p.quiet", {}, counted), h("ol.tokens", {}, chips), legend);
+  const kinds = {
+    special: found.some((token) => token.special),
+    unread: found.some((token) => !token.special && token.text === unknown),
+  };
+  const legend = Object.keys(kinds)
+    .filter((kind) => kinds[kind])
+    .map((kind) => h("span", {}, h(`span.swatch.${kind}`, { "aria-hidden": "true" }), t(`draw.${kind}`)));
+  const shown = legend.length ? h("p.legend", {}, legend) : null;
+  return h("div", {}, h("p.quiet", {}, counted), h("ol.tokens", {}, chips), shown);
 }
