@@ -56,6 +56,9 @@ def test_similarity_and_rerank(client: httpx.Client) -> None:
     cohere = posted(client, "/v1/rerank", model="reader", query="a b", documents=["c d", {"text": "a b"}, "a"], top_n=2)
     assert [each["index"] for each in cohere["results"]] == [each["index"] for each in found][:2]
     same([each["relevance_score"] for each in cohere["results"]], [each["score"] for each in found][:2])
+    newer = posted(client, "/v2/rerank", model="reader", query="a b", documents=["c d", "a b", "a"], priority=0)
+    assert newer["results"][:2] == cohere["results"]
+    assert "message" in client.post("/v2/rerank", json={"query": "a", "documents": []}).json()
 
 
 def test_tokens(client: httpx.Client) -> None:

@@ -435,6 +435,11 @@ def test_pages_of_other_sites_may_ask_only_where_they_are_named() -> None:
         assert "access-control-allow-origin" not in found.headers
 
 
+def test_a_page_of_another_site_loads_nothing_anew(busy: Running) -> None:
+    answer = httpx.post(f"{busy.address}/reload/judge", headers={"origin": "https://example.org"})
+    assert answer.status_code == 403
+
+
 def test_without_names_no_site_may_ask(busy: Running) -> None:
     found = httpx.post(f"{busy.address}/predict", json=FINE, headers={"origin": "https://example.org"})
     assert "access-control-allow-origin" not in found.headers
@@ -475,6 +480,8 @@ def test_a_large_request_does_not_hold_up_a_small_one() -> None:
     [
         ("/models/slow", {"inputs": "a", "parameters": {"num_beams": 5000}}, "num_beams is 5000, expected 1 to 32"),
         ("/models/slow", {"inputs": "a", "parameters": {"output_scores": True}}, "would fill the memory"),
+        ("/models/slow", {"inputs": "a", "parameters": {"frequency_penalty": "x"}}, "frequency_penalty is 'x'"),
+        ("/models/slow", {"inputs": "a", "parameters": {"stop": [""]}}, "stop is ['']"),
         ("/models/judge", {"inputs": "a", "parameters": {"candidate_labels": ["x"] * 1025}}, "max_texts"),
         ("/models/judge", {"inputs": "a", "parameters": {"long": {"a": 1}}}, "long is"),
         ("/models/judge", {"inputs": json.loads("[" * 900 + "]" * 900)}, "empty"),

