@@ -19,6 +19,11 @@ __all__ = ["Catalog"]
 
 logger = logging.getLogger("enfold.serve")
 
+_MOST_DEATHS = 2
+"""Processes that may end while they load a model, before it counts as failed."""
+_TURN_S = 5.0
+"""That a model at work may have before it gives way to one that waits for its memory."""
+
 
 class Catalog:
     """Which models there are, and which of them the workers hold.
@@ -41,6 +46,8 @@ class Catalog:
         self._settings, self._changed = settings, changed
         self.models: dict[str, Served] = {}
         self.members: list[Member] = []
+        self._waiting: list[Served] = []  # for room
+        self._leaving: set[Served] = set()
         for each in given:
             name, source = parse(each)
             if name in self.models:
@@ -61,10 +68,6 @@ class Catalog:
     def is_held(self, model: Served) -> bool:
         """Whether a worker has it in memory."""
         return any(model.name in member.models for member in self.members)
-
-    def _is_busy(self, model: Served) -> bool:
-        runs = (running.job.model for member in self.members for running in member.running.values())
-        return bool(model.queue or model.reloads or model.name in runs)
 
     # ── asked for ────────────────────────────────────────────────────────────
 
@@ -91,7 +94,7 @@ class Catalog:
                 raise Fault(
                     404, "model_not_found", f"no model here does {task}: {self._what_each_does()}", param="model"
                 )
-            model = fits[0]
+            model = next((each for each in fits if each.state != "failed"), fits[0])
         if task is not None and model.info and task not in model.tasks:
             others = [each.name for each in self.models.values() if task in each.tasks]
             hint = f"; {' and '.join(others)} would" if others else ""
@@ -107,12 +110,16 @@ class Catalog:
         )
 
     def take(self, model: Served) -> None:
-        """Somebody asks for a model: it is loaded where it isn't."""
+        """A job waits for a model: it is loaded where it isn't, as soon as there is room."""
         model.used = time.monotonic()
         if model.state == "asleep":
             model.state = "waking"
-            self.make_room(sum(model.weights.values()))
-            self._load_anew(model)
+            self._waiting.append(model)
+            self.make_room()
+
+    def is_leaving(self, model: Served) -> bool:
+        """Whether a model gets no more jobs for now: it gives way to one that waits for its memory."""
+        return model in self._leaving
 
     # ── loaded and unloaded ──────────────────────────────────────────────────
 
@@ -125,16 +132,28 @@ class Catalog:
         model = self.models.get(name) or self.find(name)
         outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         model.reloads.append(outcome)
+        model.used, model.deaths = time.monotonic(), 0
         if model.state in ("asleep", "failed"):
             model.state = "loading"
         self._load_anew(model)
         await outcome
         return model
 
-    def began(self, member: Member) -> None:
-        """A worker is there, with no models yet."""
-        for model in self.models.values():
-            if model.state != "asleep":
+    def began(self, member: Member, culprit: str | None = None) -> None:
+        """A worker is there, with no models yet.
+
+        Args:
+            member: the worker.
+            culprit: the model that the process before was loading when it ended.
+        """
+        if culprit is not None:
+            model = self.models[culprit]
+            model.deaths += 1
+            if model.deaths >= _MOST_DEATHS:
+                told = "the process that loads it ends each time: is there enough memory for it?"
+                self.failed({"failed": culprit, "version": model.version, "message": told})
+        for model in sorted(self.models.values(), key=lambda each: each.name == culprit):
+            if model.state != "asleep" and model.deaths < _MOST_DEATHS and model not in self._waiting:
                 self._load(member, model)
 
     def loaded(self, member: Member, message: dict[str, Any]) -> None:
@@ -144,8 +163,9 @@ class Catalog:
             return
         member.models[model.name] = model.version
         model.weights[member.number] = message["bytes"]
-        model.info, model.error = message["info"], None
-        model.state = "ready"
+        model.info, model.error, model.deaths = message["info"], None, 0
+        if model.state != "ready":
+            model.state, model.since = "ready", time.monotonic()
         if all(each.models.get(model.name) == model.version for each in self.members):
             logger.info("model loaded", extra={"model": model.name, "version": model.version, "tasks": model.tasks})
             self._end_reloads(model, None)
@@ -159,9 +179,12 @@ class Catalog:
             return
         logger.error("model not loaded", extra={"model": model.name, "error": message["message"]})
         told = f"{model.name!r} could not be loaded, and stays as it was: {message['message']}"
+        if any(each.models.get(model.name) == model.version for each in self.members):
+            told = f"some workers have loaded {model.name!r} and one could not: {message['message']}. Load it once more"
         self._end_reloads(model, Fault(422, "model_failed", told))
         if not self.is_held(model):
-            model.state, model.error = "failed", message["message"]
+            again = model.state == "waking" and model.deaths < _MOST_DEATHS  # it was there before, and may be again
+            model.state, model.error = "asleep" if again else "failed", message["message"]
             self._changed()
 
     def weigh(self, member: Member, weights: dict[str, int]) -> None:
@@ -170,28 +193,58 @@ class Catalog:
             self.models[name].weights[member.number] = weights[name]
         self.make_room()
 
-    def make_room(self, needed: int = 0) -> None:
+    def make_room(self) -> None:
         """Unloads what was not asked for longest, until the models fit into the memory that they may have.
 
-        Of models that nobody asked for yet the last named is the first to go. One that is at work stays, and so does
-        the last one that is there.
-
-        Args:
-            needed: bytes that are to be loaded.
+        Of models that nobody asked for yet the last named is the first to go. The last one that is there stays, unless
+        another waits for its room; and one that is at work stays until its turn is over and its jobs have ended.
         """
         limit = self._settings.memory_bytes
-        if limit is None:
-            return
+        while True:
+            for model in [model for model in self._waiting if not model.queue]:  # who asked has gone
+                self._waiting.remove(model)
+                model.state = "asleep"
+            wanted = self._waiting[0] if self._waiting else None
+            if limit is not None:
+                self._unload_some(limit, wanted)
+            if wanted is None or not (limit is None or self._fits(wanted, limit)):
+                return
+            self._waiting.remove(wanted)
+            self._load_anew(wanted)
+
+    def _unload_some(self, limit: int, wanted: Served | None) -> None:
         names = list(self.models)
         awake = [model for model in self.models.values() if model.state == "ready"]
         awake.sort(key=lambda each: (each.used, -names.index(each.name)))
-        total = needed + sum(sum(model.weights.values()) for model in awake)
-        for model in awake if needed else awake[:-1]:
-            if total <= limit:
-                return
-            if not self._is_busy(model):
-                total -= sum(model.weights.values())
+        total = self._nbytes + (wanted.nbytes if wanted else 0)
+        self._leaving = set()
+        for model in awake if wanted else awake[:-1]:
+            if total > limit and not (model.queue or model.reloads or self._runs(model)):
+                total -= model.nbytes
                 self._unload(model)
+        for model in awake:
+            over = wanted and total > limit and model.state == "ready" and not model.reloads
+            if not over or time.monotonic() - model.since < _TURN_S:
+                continue
+            total -= model.nbytes
+            if self._runs(model):
+                self._leaving.add(model)
+            else:
+                self._unload(model)
+                model.state = "waking"  # its jobs wait until it is there again
+                self._waiting.append(model)
+
+    @property
+    def _nbytes(self) -> int:
+        """Bytes of all models that are there, or are on their way."""
+        there = (model for model in self.models.values() if model.state in ("ready", "waking", "loading"))
+        return sum(model.nbytes for model in there if model not in self._waiting)
+
+    def _fits(self, model: Served, limit: int) -> bool:
+        return self._nbytes == 0 or self._nbytes + model.nbytes <= limit
+
+    def _runs(self, model: Served) -> bool:
+        return any(each.job.model == model.name for member in self.members for each in member.running.values())
 
     def _unload(self, model: Served) -> None:
         model.state = "asleep"

@@ -57,7 +57,7 @@ class Member:
         number: which of the workers it is.
         settings: the server's.
         heard: called with each message that is not about a job, and after each job's end with None.
-        lost: called when the process has gone and a new one is there.
+        lost: called when the process has gone and a new one is there, with the model that it was loading.
 
     Attributes:
         running: the jobs that it has.
@@ -66,12 +66,14 @@ class Member:
 
     def __init__(
         self, number: int, settings: Settings, heard: Callable[[Member, dict[str, Any] | None], None],
-        lost: Callable[[Member], None],
+        lost: Callable[[Member, str | None], None],
     ) -> None:  # fmt: skip
         self.number, self._settings, self._heard, self._lost = number, settings, heard, lost
         self.running: dict[int, Running] = {}
         self.models: dict[str, int] = {}
         self.restarts = 0
+        self._loading: str | None = None
+        self._quick_deaths = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -130,21 +132,28 @@ class Member:
 
     async def _read(self, reader: asyncio.StreamReader, began: float) -> None:
         inbox = Inbox()
-        while data := await _some(reader):
-            self._heard_at = time.monotonic()
-            for message in inbox.feed(data):
-                self._take(message)
+        try:
+            while data := await _some(reader):
+                self._heard_at = time.monotonic()
+                for message in inbox.feed(data):
+                    self._take(message)
+        except Exception:
+            logger.exception("a worker's message could not be taken", extra={"worker": self.number})
+            self.kill()
         status = await asyncio.to_thread(self._process.wait) if self._process else None
         gone = list(self.running.values())
         self.running, self.models = {}, {}
+        culprit, self._loading = self._loading, None
         for each in gone:
             each.news.put_nowait(Fault(503, "worker_lost", _LOST, headers={"Retry-After": "1"}))
         if self._ending:
             return
         self.restarts += 1
-        logger.error("worker ended", extra={"worker": self.number, "status": status, "requests": len(gone)})
-        if time.monotonic() - began < _SOON_S:
-            await asyncio.sleep(min(_LONGEST_PAUSE_S, 0.25 * 2 ** min(self.restarts, 6)))
+        told = {"worker": self.number, "status": status, "requests": len(gone), "loading": culprit}
+        logger.error("worker ended", extra=told)
+        self._quick_deaths = self._quick_deaths + 1 if time.monotonic() - began < _SOON_S else 0
+        if self._quick_deaths:
+            await asyncio.sleep(min(_LONGEST_PAUSE_S, 0.25 * 2 ** min(self._quick_deaths, 6)))
         while not self._ending:
             try:
                 await self.start()
@@ -152,7 +161,7 @@ class Member:
                 logger.error("worker not begun", extra={"worker": self.number, "error": str(error)})
                 await asyncio.sleep(_LONGEST_PAUSE_S)
             else:
-                self._lost(self)
+                self._lost(self, culprit)
                 return
 
     # ── messages ─────────────────────────────────────────────────────────────
@@ -185,6 +194,8 @@ class Member:
             self.send({"cancel": number})
 
     def _take(self, message: dict[str, Any]) -> None:
+        if message.keys() & {"loading", "loaded", "failed"}:
+            self._loading = message.get("loading")
         if "ask" not in message:
             self._heard(self, message)
             return

@@ -161,10 +161,10 @@ class Dispatcher:
             wait = str(self._wait_s(model))
             told = f"{len(model.queue)} requests wait for {model.name}, and no more may: try again in {wait} s"
             raise Fault(429, "overloaded", told, headers={"Retry-After": wait})
-        self.catalog.take(model)
         running = Running(job)
         self._waiting[job] = running
         model.queue.put(job)
+        self.catalog.take(model)
         self._pump()
         return running
 
@@ -197,9 +197,9 @@ class Dispatcher:
         while idle < len(models):
             model = models[self._turn % len(models)]
             self._turn += 1
-            if model.state == "failed":
+            if model.state in ("failed", "asleep"):
                 self._refuse(model)
-            job = model.queue.next
+            job = None if self.catalog.is_leaving(model) else model.queue.next
             member = self._member_for(model, job) if job else None
             if job is None or member is None:
                 idle += 1

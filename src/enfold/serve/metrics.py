@@ -74,7 +74,7 @@ class Metrics:
             self.queued.labels(model.name).set(len(model.queue))
             self.queued_tokens.labels(model.name).set(model.queue.cost)
             self.loaded.labels(model.name).set(held)
-            self.model_bytes.labels(model.name).set(sum(model.weights.values()) if held else 0)
+            self.model_bytes.labels(model.name).set(model.nbytes if held else 0)
         for member in dispatcher.members:
             self.running.labels(str(member.number)).set(len(member.running))
             self.restarts.labels(str(member.number)).set(member.restarts)

@@ -31,6 +31,8 @@ class Served:
         version: counts loads.
         error: why it could not be loaded.
         used: when it was last asked for, by the monotonic clock.
+        since: when it was last loaded, by the same clock.
+        deaths: processes in a row that ended while they loaded it.
         weights: worker → bytes that it takes there, or took when it was last there.
     """
 
@@ -43,9 +45,16 @@ class Served:
     version: int = 1
     error: str | None = None
     used: float = -math.inf
+    since: float = -math.inf
+    deaths: int = 0
     weights: dict[int, int] = field(default_factory=dict)
     created: int = field(default_factory=lambda: int(time.time()))
     reloads: list[asyncio.Future[None]] = field(default_factory=list)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its weights in all workers."""
+        return sum(self.weights.values())
 
     @property
     def tasks(self) -> list[str]:

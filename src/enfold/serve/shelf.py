@@ -149,7 +149,8 @@ class Shelf:
     def __init__(self, hub: Hub, wake: Callable[[], None]) -> None:
         self._hub, self._wake = hub, wake
         self._held: dict[str, Held] = {}
-        self._loads = ThreadPoolExecutor(1, "loading")  # one after another: each needs more memory while it is loaded
+        # one after another: each needs more memory while it is loaded
+        self._loads, self._heads = ThreadPoolExecutor(1, "loading"), ThreadPoolExecutor(1, "heads")
         self.weights: dict[str, int] = {}
 
     def __getitem__(self, name: str) -> Held:
@@ -174,14 +175,24 @@ class Shelf:
         if self._held.get(held.name) is held:
             self.weights[held.name] = held.nbytes
 
-    def begin_load(self, name: str, source: str, dtype: str, told: Callable[[Held | Exception], None]) -> None:
-        """Loads a model in another thread, which tells what came of it."""
-        self._beside(lambda: Held.load(name, source, dtype, self._hub), told)
+    def begin_load(
+        self, name: str, source: str, dtype: str, wanted: Callable[[], bool], told: Callable[[Held | Exception], None]
+    ) -> None:
+        """Loads a model in another thread, which asks before it begins and tells what came of it."""
+        self._beside(self._loads, lambda: Held.load(name, source, dtype, self._hub), told, wanted)
 
-    def _beside(self, load: Callable[[], T], told: Callable[[T | Exception], None]) -> None:
+    def _beside(
+        self,
+        pool: ThreadPoolExecutor,
+        load: Callable[[], T],
+        told: Callable[[T | Exception], None],
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> None:
         """Loads something in another thread, which tells what came of it."""
 
         def work() -> None:
+            if not wanted():
+                return
             try:
                 loaded: T | Exception = load()
             except Exception as error:
@@ -191,7 +202,7 @@ class Shelf:
             told(loaded)
             self._wake()
 
-        self._loads.submit(work)
+        pool.submit(work)
 
     def task(self, held: Held, name: str, long: Any = None) -> Task:
         """A task on a model, within a request; a head that isn't loaded yet is waited for.
@@ -218,7 +229,7 @@ class Shelf:
     def _wait_for(self, held: Held, kind: HeadKind) -> Any:
         """Another head of a model, loaded in another thread."""
         found: list[PreTrainedModel | Exception] = []
-        self._beside(lambda: load_model(held.folder, kind, engine="cpu", dtype=held.dtype), found.append)
+        self._beside(self._heads, lambda: load_model(held.folder, kind, engine="cpu", dtype=held.dtype), found.append)
         self._hub.wait_until(lambda: bool(found))
         if isinstance(found[0], Exception):
             told = f"{held.name} has its {kind} in files that can't be read any more: {found[0]}"

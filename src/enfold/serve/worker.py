@@ -6,8 +6,8 @@ and sends what became of it. Only loading a model happens beside it.
 ::
 
     server ──▶ {"load": name, …}  {"drop": name}  {"ask": number, "model", "job", "given"}  {"cancel": number}
-    worker ──▶ {"loaded": name, …}  {"failed": name, …}  {"ask": number, "part" | "done" | "error": …}  {"counts": …}
-               {"cancelled": number}  {"log": event, "level", "more"}
+    worker ──▶ {"loading": name}  {"loaded": name, …}  {"failed": name, …}  {"log": event, "level", "more"}
+               {"ask": number, "part" | "done" | "error": …}  {"cancelled": number}  {"counts": …}
 """
 
 from __future__ import annotations
@@ -133,6 +133,7 @@ class Worker:
                 name,
                 message["source"],
                 message["dtype"],
+                lambda: self._is_loading(name, version),
                 lambda held: self._news.put(
                     {"failed": name, "version": version, **_told(held)}
                     if isinstance(held, Exception)
@@ -143,9 +144,20 @@ class Worker:
             self._wanted.pop(message["drop"], None)
             self._shelf.drop(message["drop"])
 
+    def _is_loading(self, name: str, version: int) -> bool:
+        """Whether a model is still wanted that is about to be loaded, of which the server hears; in another thread."""
+        if self._wanted.get(name) != version:
+            return False
+        self._news.put({"loading": name})
+        self._wake()
+        return True
+
     def _hear(self, news: dict[str, Any]) -> None:
         """What a thread that loads has to tell, or what goes into the log."""
         if "log" in news:
+            self._send(news)
+            return
+        if "loading" in news:
             self._send(news)
             return
         name = news.get("loaded") or news["failed"]
