@@ -475,6 +475,25 @@ def test_a_large_request_does_not_hold_up_a_small_one() -> None:
         assert large.result().status_code == 200
 
 
+def test_a_large_request_finds_room_beside_a_busy_model() -> None:
+    done = threading.Event()
+    with running(f"slow={slow_writer()}", folder("writer"), threads=1, slots=4, timeout=15) as server:
+
+        def flood() -> None:
+            while not done.is_set():
+                asked = {**ENDLESS, "model": "slow", "max_tokens": 40}
+                httpx.post(f"{server.address}/v1/completions", json=asked, timeout=30)
+
+        with ThreadPoolExecutor(8) as pool:
+            for _ in range(8):
+                pool.submit(flood)
+            until(lambda: figure(server, "enfold_queue_requests") > 0)
+            large = {"model": "writer", "prompt": ["a", "b", "c", "d"], "max_tokens": 5}
+            answer = httpx.post(f"{server.address}/v1/completions", json=large, timeout=30)
+            done.set()
+    assert answer.status_code == 200, answer.text
+
+
 @pytest.mark.parametrize(
     ("path", "body", "problem"),
     [

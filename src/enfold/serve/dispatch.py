@@ -61,7 +61,7 @@ class Dispatcher:
         self.members = [Member(number, settings, self._heard, self.catalog.began) for number in range(settings.workers)]
         self.catalog.members = self.members
         self._waiting: dict[Job, Running] = {}
-        self._turn = 0
+        self._turns = list(self.catalog.models.values())
         self._speed = 0.0
         self._since, self._done_cost = time.monotonic(), 0
         self.draining = False
@@ -191,27 +191,42 @@ class Dispatcher:
         self._pump()
 
     def _pump(self) -> None:
-        """Hands out jobs while a worker has room for one; models take turns."""
-        models = list(self.catalog.models.values())
-        idle = 0
-        while idle < len(models):
-            model = models[self._turn % len(models)]
-            self._turn += 1
+        """Hands out jobs while workers have room for them; models take turns.
+
+        Where a worker has no room for the job of the model whose turn it is, the models behind it wait, too: or a large
+        job would never find the room that small ones take as soon as it is there. What reads and what writes have rooms
+        of their own.
+        """
+        for model in self._turns:
             if model.state in ("failed", "asleep"):
                 self._refuse(model)
-            job = None if self.catalog.is_leaving(model) else model.queue.next
-            member = self._member_for(model, job) if job else None
-            if job is None or member is None:
-                idle += 1
-                continue
-            idle = 0
-            model.queue.pop()
-            running = self._waiting[job]
-            try:
-                member.begin(running)
-            except Exception as error:
-                member.running.pop(job.number, None)
-                running.news.put_nowait(Fault(422, "invalid_request", str(error)))
+        kept: set[tuple[bool, int]] = set()
+        handed = True
+        while handed:
+            handed = False
+            for model in list(self._turns):
+                job = None if self.catalog.is_leaving(model) else model.queue.next
+                loads = self._loads(model, job, kept) if job else []
+                if job is None or not loads:
+                    continue
+                fits = [(load, number) for load, number, has_room in loads if has_room]
+                if not fits:
+                    kept.add((bool(job.texts), min(loads)[1]))
+                    continue
+                handed = True
+                self._turns.remove(model)
+                self._turns.append(model)
+                self._hand_out(model, self.members[min(fits)[1]])
+
+    def _hand_out(self, model: Served, member: Member) -> None:
+        job = model.queue.pop()
+        assert job is not None
+        running = self._waiting[job]
+        try:
+            member.begin(running)
+        except Exception as error:
+            member.running.pop(job.number, None)
+            running.news.put_nowait(Fault(422, "invalid_request", str(error)))
 
     def _refuse(self, model: Served) -> None:
         """Tells all who wait for a model that it can't be loaded."""
@@ -219,17 +234,20 @@ class Dispatcher:
             told = f"the model {model.name!r} could not be loaded: {model.error}"
             self._waiting[job].news.put_nowait(Fault(503, "model_failed", told))
 
-    def _member_for(self, model: Served, job: Job) -> Member | None:
-        """The worker that has least to do among those with the model and room for the job."""
-        fits = []
+    def _loads(self, model: Served, job: Job, kept: set[tuple[bool, int]]) -> list[tuple[int, int, bool]]:
+        """The workers that have a model: how much each has to do, its number, and whether it has room for a job.
+
+        Those that are ``kept`` for another model's job are left out.
+        """
+        found = []
+        # a large one is read and written in parts, between which others have their turns
+        budget, slots = self.settings.token_budget, self.settings.slots
         for member in self.members:
-            if model.name not in member.models:
+            if model.name not in member.models or (bool(job.texts), member.number) in kept:
                 continue
-            # a large one is read and written in parts, between which others have their turns
-            budget, slots = self.settings.token_budget, self.settings.slots
             reads = sum(min(each.job.cost, budget) for each in member.running.values() if not each.job.texts)
             writes = sum(min(each.job.texts, slots) for each in member.running.values())
             room = slots - writes if job.texts else _AHEAD * budget - reads
-            if room >= min(job.texts, slots) if job.texts else room >= min(job.cost, budget):
-                fits.append((reads + 64 * writes, member.number, member))
-        return min(fits)[2] if fits else None
+            has_room = room >= min(job.texts, slots) if job.texts else room >= min(job.cost, budget)
+            found.append((reads + 64 * writes, member.number, has_room))
+        return found
