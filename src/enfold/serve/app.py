@@ -62,15 +62,16 @@ def make_app(dispatcher: Dispatcher) -> FastAPI:
 
     @app.exception_handler(Fault)
     async def fault(request: Request, error: Fault) -> Response:
+        request.scope["enfold.notes"]["error"] = error.kind
         return error_answer(request.url.path, error)
 
     @app.exception_handler(HTTPException)
     async def plain(request: Request, error: HTTPException) -> Response:
-        return error_answer(request.url.path, _of_http(request, error))
+        return await fault(request, _of_http(request, error))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        return error_answer(request.url.path, _of_validation(request, error))
+        return await fault(request, _of_validation(request, error))
 
     return app
 

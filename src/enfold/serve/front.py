@@ -93,7 +93,7 @@ class Front:
         cost = size // _BYTES_PER_TOKEN + 2 * len(texts) + writes * new
         self.caller.spend(cost)
         most = self.settings.max_tokens
-        limits: dict[str, Any] = {"max_tokens": most}
+        limits: dict[str, Any] = {"max_tokens": most, "max_answer_bytes": self.settings.max_answer_bytes}
         ids = sum(len(text) for text in texts if isinstance(text, list))
         if ids > most:
             told = f"the request has {ids:,} token ids, and one may have {most:,} (max_tokens)"
@@ -159,6 +159,7 @@ class Front:
             gone.cancel()
 
         async def lines() -> AsyncIterator[bytes]:
+            self.notes["error"] = "client_gone"  # unless it stays to the end
             try:
                 async with aclosing(stream):
                     for value in event(*begin):
@@ -170,10 +171,12 @@ class Front:
                             for each in event(kind, value):
                                 yield _line(each)
             except Fault as fault:
+                self.notes["error"] = fault.kind
                 yield _line(error_body(path, fault))
                 return
             if last is not None:
                 yield f"data: {last}\n\n".encode()
+            del self.notes["error"]
 
         return StreamingResponse(lines(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 

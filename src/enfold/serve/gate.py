@@ -64,6 +64,7 @@ class Gate:
             limited = self._limited(headers, receive)
             await self._app(scope, limited, noted)
         except Fault as fault:
+            notes["error"] = fault.kind
             await error_answer(scope["path"], fault)(scope, receive, noted)
         except GoneError:
             status = 499  # as proxies write down that the client has gone
@@ -124,10 +125,13 @@ class Gate:
         if scope["path"] in ("/health", "/ready", "/metrics") and status < 400:
             return
         caller = scope.get("enfold.caller")
-        logger.info(
+        client = scope.get("client")
+        logger.log(
+            logging.ERROR if status >= 500 else logging.INFO,
             "request",
             extra={
                 "id": scope["enfold.id"],
+                "client": client[0] if client else "",
                 "method": scope["method"],
                 "path": scope["path"],
                 "status": status,

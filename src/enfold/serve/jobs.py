@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 from greenlet import getcurrent
 
 from enfold.errors import InputError
@@ -18,12 +19,14 @@ from enfold.tasks import Task
 from enfold.tasks.preset import check_call_options
 from enfold.tasks.similarity import similarities
 
-__all__ = ["JOBS", "Order", "check_tokens"]
+__all__ = ["JOBS", "Order", "check_answer", "check_tokens"]
 
 Answer = Any
 Send = Callable[[Any], None]
 MOST_TEXTS = 128
 """Texts that one request may have written for it."""
+_COUNTED_AT_ONCE = 1 << 16
+"""Characters of texts whose tokens are counted before others have their turns."""
 
 
 class LimitError(InputError):
@@ -62,9 +65,47 @@ def check_tokens(order: Order) -> None:
     most, texts = order.given["max_tokens"], order.given.get("counted")
     if texts is None:
         return
-    count = sum(map(len, order.held.tokenizer.encode_many(texts)))
+    count = 0
+    for piece in _pieces(texts):
+        order.hub.pause()  # others go on meanwhile
+        count += sum(map(len, order.held.tokenizer.encode_many(piece)))
+        if count > 2 * most:
+            raise LimitError(
+                f"the texts have more than {count:,} tokens, and one request may have {most:,} (max_tokens)"
+            )
     if count > most:
         raise LimitError(f"the texts have {count:,} tokens, and one request may have {most:,} (max_tokens)")
+
+
+def check_answer(order: Order, answer: Answer) -> None:
+    """Looks how large the arrays of an answer are, which the server would be busy with for long.
+
+    Raises:
+        LimitError: too large.
+    """
+    most = order.given["max_answer_bytes"]
+    arrays = answer if isinstance(answer, list) else [answer]
+    size = sum(each.nbytes for each in arrays if isinstance(each, np.ndarray))
+    if size > most:
+        raise LimitError(
+            f"the answer has {size // 4:,} numbers, and one may have {most // 4:,} (max_answer_bytes): send fewer "
+            "texts at once"
+        )
+
+
+def _pieces(texts: Sequence[str]) -> Iterator[list[str]]:
+    """Texts in parts of about as many characters; only a long text is cut, where a token more or less is no matter."""
+    part: list[str] = []
+    size = 0
+    for text in texts:
+        for begin in range(0, max(1, len(text)), _COUNTED_AT_ONCE):
+            part.append(text[begin : begin + _COUNTED_AT_ONCE])
+            size += len(part[-1])
+            if size >= _COUNTED_AT_ONCE:
+                yield part
+                part, size = [], 0
+    if part:
+        yield part
 
 
 def run_task(order: Order) -> Answer:

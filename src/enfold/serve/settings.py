@@ -32,6 +32,7 @@ class Settings:
         max_bytes: of a request's body.
         max_texts: of one request.
         max_tokens: of one request's texts together.
+        max_answer_bytes: of the numbers in one answer, four for each.
         max_new_tokens: that one text may be asked for.
         new_tokens: that one text gets where nobody says.
         memory_bytes: of all models together; None for no limit. Beyond it, those that were not asked for longest are
@@ -60,6 +61,7 @@ class Settings:
     max_bytes: int = 4 << 20
     max_texts: int = 1024
     max_tokens: int = 1 << 17
+    max_answer_bytes: int = 64 << 20
     max_new_tokens: int = 4096
     new_tokens: int = 1024
     memory_bytes: int | None = None

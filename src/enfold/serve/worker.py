@@ -26,7 +26,7 @@ from typing import Any
 
 from enfold.errors import EnfoldError
 from enfold.serve.hub import Asker, Counts, Hub
-from enfold.serve.jobs import JOBS, Order, check_tokens
+from enfold.serve.jobs import JOBS, Order, check_answer, check_tokens
 from enfold.serve.logs import fields_of, send_log
 from enfold.serve.shelf import Held, Shelf
 from enfold.serve.wire import Inbox, pack
@@ -196,6 +196,7 @@ class Worker:
             try:
                 check_tokens(order)
                 done = JOBS[message["job"]](order)
+                check_answer(order, done)
                 self._send({"ask": number, "done": done, "read_tokens": self._asks[number].read_tokens})
             except Exception as error:
                 if not isinstance(error, EnfoldError):

@@ -173,6 +173,11 @@ def _embedding(parameters: Options, served: Served) -> Options:
     return {**options, "task": "embed"}
 
 
+def _features(parameters: Options, served: Served) -> Options:
+    options = _embedding(parameters, served)
+    return options if options.get("task") == "embed" else {**options, "return_tensors": True}
+
+
 def _classifying(parameters: Options, served: Served) -> Options:
     return {"top_k": None, **parameters}
 
@@ -196,7 +201,7 @@ def _rewriting(parameters: Options, served: Served) -> Options:
 
 _ADAPTERS: Mapping[str, Callable[[Options, Served], Options]] = {
     "embed": _embedding,
-    "feature-extraction": _embedding,
+    "feature-extraction": _features,
     "text-classification": _classifying,
     "token-classification": _tagging,
     "zero-shot-classification": _zero_shot,
@@ -295,9 +300,13 @@ async def _generate(front: Front, served: Served, body: TaskBody, parameters: Op
         options.setdefault("do_sample", True)
     options["max_new_tokens"] = new = _new_tokens(front, options)
     rows = _rows(options)
+    beams = options.get("num_beams", 1) > 1
+    if details and beams:
+        told = "details tell how likely each token was, which beams don't keep: leave one of the two out"
+        raise Fault(422, "invalid_request", told, param="parameters")
     given = {
         "prompts": [body.inputs], "options": options, "stop": stop, "frequency": frequency,
-        "stream": body.stream, "chances": 0 if details or body.stream else None,
+        "stream": body.stream, "chances": 0 if (details or body.stream) and not beams else None,
     }  # fmt: skip
     job = front.job(served, "write", given, [body.inputs], rows, new)
     if body.stream:
