@@ -293,6 +293,13 @@ def test_files_that_can_not_be_opened_end_the_start(flag: str, tmp_path: Path) -
     assert "the server can't begin" in ended.stderr and "none/file" in ended.stderr
 
 
+def test_a_server_without_any_model_ends_and_says_why(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "enfold", "serve", f"one={tmp_path / 'none'}", "enfold:sentimant", "--port", "0"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1 and "Traceback" not in ended.stderr
+    assert "no model could be loaded: one: " in ended.stderr and "enfold:sentiment" in ended.stderr
+
+
 def test_ending_finishes_what_runs_and_refuses_the_rest() -> None:
     with running(f"slow={slow_writer()}", threads=1, max_new_tokens=4000) as server, ThreadPoolExecutor(1) as pool:
         asked = {**ENDLESS, "model": "slow", "max_tokens": 250}
@@ -501,6 +508,8 @@ def test_a_large_request_finds_room_beside_a_busy_model() -> None:
         ("/models/slow", {"inputs": "a", "parameters": {"output_scores": True}}, "would fill the memory"),
         ("/models/slow", {"inputs": "a", "parameters": {"frequency_penalty": "x"}}, "frequency_penalty is 'x'"),
         ("/models/slow", {"inputs": "a", "parameters": {"stop": [""]}}, "stop is ['']"),
+        ("/models/slow", {"inputs": "a", "parameters": {"details": True, "num_beams": 2}}, "beams don't keep"),
+        ("/embed", {"inputs": "a " * 700_000, "model": "judge"}, "more than 262,"),
         ("/models/judge", {"inputs": "a", "parameters": {"candidate_labels": ["x"] * 1025}}, "max_texts"),
         ("/models/judge", {"inputs": "a", "parameters": {"long": {"a": 1}}}, "long is"),
         ("/models/judge", {"inputs": json.loads("[" * 900 + "]" * 900)}, "empty"),
@@ -581,6 +590,9 @@ def test_requests_have_ids_and_are_logged(busy: Running) -> None:
     assert (
         line["path"] == "/predict" and line["status"] == 200 and line["model"] == "judge" and line["read_tokens"] == 4
     )
+    assert line["client"] == "127.0.0.1"
+    assert httpx.get(f"{busy.address}/nothing").status_code == 404
+    until(lambda: any(line.get("error") == "not_found" for line in busy.lines("request")), 5)
     assert line["level"] == "info" and line["time"].endswith("Z") and line["ms"] > 0
     assert "a b" not in json.dumps(busy.lines("request"))  # what was asked is nobody's business
 

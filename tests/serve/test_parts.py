@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from enfold.errors import InputError
 from enfold.serve.faults import Fault, fault_of
 from enfold.serve.hub import Hub
+from enfold.serve.jobs import check_answer
 from enfold.serve.keys import Caller, Keys, new_key
 from enfold.serve.models import name_of, parse
 from enfold.serve.queue import FairQueue, Job
@@ -198,6 +200,14 @@ def test_messages_arrive_whole_however_they_are_cut() -> None:
 def test_what_can_not_be_sent_is_told(value: Any) -> None:
     with pytest.raises(InputError):
         pack({"inputs": [value]})
+
+
+def test_an_answer_may_have_so_many_numbers() -> None:
+    order: Any = SimpleNamespace(given={"max_answer_bytes": 400})
+    check_answer(order, [np.zeros((10, 5), np.float32)] * 2)
+    check_answer(order, {"texts": ["a" * 1000]})
+    with pytest.raises(InputError, match=r"101 numbers, and one may have 100 \(max_answer_bytes\)"):
+        check_answer(order, np.zeros(101, np.float32))
 
 
 def test_what_a_worker_logs_is_sent_to_the_server() -> None:

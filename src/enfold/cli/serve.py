@@ -41,6 +41,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--max-bytes", type=click.IntRange(1), metavar="N", help="Of a request.")
 @click.option("--max-texts", type=click.IntRange(1), metavar="N", help="Of a request.")
 @click.option("--max-tokens", type=click.IntRange(1), metavar="N", help="Of a request's texts together.")
+@click.option("--max-answer-bytes", type=click.IntRange(1), metavar="N", help="Of the numbers in one answer.")
 @click.option("--max-new-tokens", type=click.IntRange(1), metavar="N", help="That one text may be asked for.")
 @click.option(
     "--memory", "memory_bytes", metavar="SIZE", help="Of all models, as 4GB; beyond it the longest unused are unloaded."

@@ -58,6 +58,13 @@ class Catalog:
             self.models[name] = Served(name, source, dtype, FairQueue(settings.queue_requests, settings.queue_tokens))
 
     @property
+    def hopeless(self) -> str | None:
+        """Why no model could be loaded, where none ever was."""
+        if any(model.state != "failed" or model.info for model in self.models.values()):
+            return None
+        return "; ".join(f"{model.name}: {model.error}" for model in self.models.values())
+
+    @property
     def ready(self) -> bool:
         """Whether every model can answer, now or after it was loaded again."""
         return all(

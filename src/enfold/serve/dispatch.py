@@ -13,7 +13,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from typing import Any
 
@@ -49,6 +49,7 @@ class Dispatcher:
     Attributes:
         catalog: the models.
         members: the workers.
+        given_up: called where no model could be loaded.
         draining: whether the end has begun.
 
     Raises:
@@ -65,6 +66,7 @@ class Dispatcher:
         self._speed = 0.0
         self._since, self._done_cost = time.monotonic(), 0
         self.draining = False
+        self.given_up: Callable[[], None] = lambda: None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     # ── life ─────────────────────────────────────────────────────────────────
@@ -108,6 +110,8 @@ class Dispatcher:
             self.catalog.loaded(member, message)
         elif "failed" in message:
             self.catalog.failed(message)
+            if self.catalog.hopeless:
+                self.given_up()
 
     # ── requests ─────────────────────────────────────────────────────────────
 

@@ -51,7 +51,8 @@ def serve(
         told: told the address, as soon as it answers there.
 
     Raises:
-        InputError: no models, two of one name, a port that is taken, files of TLS or keys that can't be read.
+        InputError: no models, two of one name, none that could be loaded, a port that is taken, files of TLS, keys or
+            the log that can't be opened.
     """
     settings = settings or Settings()
     metrics = Metrics()
@@ -81,7 +82,11 @@ def serve(
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     if told:
         told(f"{scheme}://{host}:{listening.getsockname()[1]}")
-    _Server(config, dispatcher).run(sockets=[listening])
+    running = _Server(config, dispatcher)
+    dispatcher.given_up = lambda: running.handle_exit(signal.SIGTERM, None)
+    running.run(sockets=[listening])
+    if reason := dispatcher.catalog.hopeless:
+        raise InputError(f"no model could be loaded: {reason}")
 
 
 def _listen(settings: Settings) -> socket.socket:
