@@ -36,7 +36,8 @@ class Running:
 
     def lines(self, event: str | None = None) -> list[dict[str, Any]]:
         """The log so far, or what it has of one event."""
-        found = [json.loads(line) for line in self.log.read_text("utf-8").splitlines() if line.startswith("{")]
+        whole = self.log.read_text("utf-8").split("\n")[:-1]  # the last may be half a line
+        found = [json.loads(line) for line in whole if line.startswith("{")]
         return [line for line in found if event in (None, line["event"])]
 
     def state(self) -> dict[str, Any]:

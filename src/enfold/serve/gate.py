@@ -122,7 +122,7 @@ class Gate:
         route = getattr(scope.get("route"), "path", None) or "other"
         self._metrics.requests.labels(route, str(status)).inc()
         self._metrics.seconds.labels(route).observe(seconds)
-        if scope["path"] in ("/health", "/ready", "/metrics") and status < 400:
+        if scope["path"] in ("/health", "/ready", "/metrics") and status in (200, 503):  # of probes
             return
         caller = scope.get("enfold.caller")
         client = scope.get("client")
