@@ -508,6 +508,8 @@ def test_a_large_request_finds_room_beside_a_busy_model() -> None:
         ("/models/slow", {"inputs": "a", "parameters": {"output_scores": True}}, "would fill the memory"),
         ("/models/slow", {"inputs": "a", "parameters": {"frequency_penalty": "x"}}, "frequency_penalty is 'x'"),
         ("/models/slow", {"inputs": "a", "parameters": {"stop": [""]}}, "stop is ['']"),
+        ("/models/judge", {"inputs": "a", "parameters": {"top_k": "x"}}, "top_k is 'x'"),
+        ("/models/slow", {"inputs": "a", "parameters": {"num_beams": 2, "length_penalty": 1e308}}, "too far from 0"),
         ("/models/slow", {"inputs": "a", "parameters": {"details": True, "num_beams": 2}}, "beams don't keep"),
         ("/embed", {"inputs": "a " * 700_000, "model": "judge"}, "more than 262,"),
         ("/models/judge", {"inputs": "a", "parameters": {"candidate_labels": ["x"] * 1025}}, "max_texts"),

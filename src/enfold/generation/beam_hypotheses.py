@@ -8,6 +8,7 @@ from itertools import zip_longest
 
 import numpy as np
 
+from enfold.errors import InputError
 from enfold.generation.loop import Request
 from enfold.generation.recipe import Recipe
 from enfold.generation.rows import Scores
@@ -129,7 +130,20 @@ class Group:
 
     def hypothesis(self, score: float, tokens: list[int], path: list[int]) -> Hypothesis:
         """A text with the score that it has when it's finished."""
-        return Hypothesis(score / len(path) ** self.rules.length_penalty, tokens, path)
+        return Hypothesis(self._for_length(score, len(path)), tokens, path)
+
+    def _for_length(self, score: float, length: int) -> float:
+        """A sum of log probabilities as texts of different lengths compare.
+
+        Raises:
+            InputError: the penalty is no number any more.
+        """
+        penalty = self.rules.length_penalty
+        try:
+            return float(score / length**penalty)
+        except ArithmeticError as error:
+            told = f"length_penalty is {penalty}, which is too far from 0 for a text of {length} tokens"
+            raise InputError(told) from error
 
     def improvable(self, candidate: Candidate) -> bool:
         """Whether a candidate may still become better than what is finished, if its score stays what it is."""
@@ -142,7 +156,7 @@ class Group:
         if rules.early_stopping == "never" and rules.length_penalty > 0:
             given = len(self.request.prompt)
             length = rules.limit(given) - given
-        return bool(candidate.score / length**rules.length_penalty > self.finished[-1].score)
+        return bool(self._for_length(candidate.score, length) > self.finished[-1].score)
 
     def step(self, candidates: Sequence[Candidate], ended: Sequence[bool], scores: Scores) -> list[Candidate]:
         """Finishes hypotheses and chooses the rows of the next step.

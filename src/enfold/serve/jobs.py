@@ -6,16 +6,16 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 from greenlet import getcurrent
+from pydantic import TypeAdapter, ValidationError
 
 from enfold.errors import InputError
 from enfold.serve.hub import Hub
 from enfold.serve.shelf import Held, Shelf
 from enfold.serve.texts import Piece, Wanted, write_one
-from enfold.tasks import Task
 from enfold.tasks.preset import check_call_options
 from enfold.tasks.similarity import similarities
 
@@ -122,17 +122,32 @@ def run_task(order: Order) -> Answer:
 
 
 @lru_cache
-def _signature(task: type[Task]) -> inspect.Signature:
+def _signature(task: Any) -> inspect.Signature:
     return inspect.signature(task.__call__)
 
 
+@lru_cache
+def _types(task: Any) -> Mapping[str, TypeAdapter[Any]]:
+    """What each option of a task's call may be, by its annotation; those of generation look at themselves."""
+    hints = get_type_hints(task.__call__)
+    named = [each.name for each in _signature(task).parameters.values() if each.kind is not each.VAR_KEYWORD]
+    return {name: TypeAdapter(hints[name]) for name in named if name in hints}
+
+
 def _check_options(task: Any, options: Mapping[str, Any]) -> None:
-    """Looks at the names of options, which come from outside.
+    """Looks at the names of options and what they are, as they come from outside.
 
     Raises:
         InputError: the task's call takes no such options, or needs others.
     """
     kind: Any = type(task)
+    types = _types(kind)
+    for name in options.keys() & types.keys():
+        try:
+            types[name].validate_python(options[name], strict=True)
+        except ValidationError as error:
+            problem = "; ".join(dict.fromkeys(each["msg"] for each in error.errors()))
+            raise InputError(f"{task.name}: {name} is {options[name]!r:.60}: {problem}") from None
     signature = _signature(kind)
     try:
         signature.bind(None, None, **options)

@@ -193,7 +193,11 @@ def _zero_shot(parameters: Options, served: Served) -> Options:
 
 def _rewriting(parameters: Options, served: Served) -> Options:
     options = dict(parameters)
-    options |= options.pop("generate_parameters", None) or {}
+    generation = options.pop("generate_parameters", None) or {}
+    if not isinstance(generation, Mapping):
+        told = f"generate_parameters is {generation!r:.40}, expected an object"
+        raise Fault(422, "invalid_request", told, param="parameters")
+    options |= generation
     if options.pop("truncation", "do_not_truncate") != "do_not_truncate":
         options["long"] = "truncate"
     return options
