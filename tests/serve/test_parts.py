@@ -158,6 +158,20 @@ def test_a_key_spends_what_it_may_in_a_minute_even_where_clocks_jump() -> None:
         caller.spend(1)
 
 
+def test_what_a_request_took_counts_not_what_was_guessed() -> None:
+    caller = Caller("bob", requests_per_minute=5, tokens_per_minute=100, _clock=lambda: 0.0)
+    caller.spend(90)
+    caller.settle(90, 5)
+    caller.spend(90)
+    with pytest.raises(Fault, match="tokens a minute"):
+        caller.spend(10)
+    caller.settle(90, 80)
+    for _ in range(3):  # the one that was refused was none
+        caller.spend(1)
+    with pytest.raises(Fault, match="5 requests a minute"):
+        caller.spend(1)
+
+
 def test_keys_are_known_by_their_hashes(tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     key = new_key(path, "ann", priority="high", requests_per_minute=None)

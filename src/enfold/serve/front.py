@@ -91,13 +91,13 @@ class Front:
         """
         size = sum(map(_size, texts))
         cost = size // _BYTES_PER_TOKEN + 2 * len(texts) + writes * new
-        self.caller.spend(cost)
         most = self.settings.max_tokens
         limits: dict[str, Any] = {"max_tokens": most, "max_answer_bytes": self.settings.max_answer_bytes}
         ids = sum(len(text) for text in texts if isinstance(text, list))
         if ids > most:
             told = f"the request has {ids:,} token ids, and one may have {most:,} (max_tokens)"
             raise Fault(422, "too_many_tokens", told)
+        self.caller.spend(cost)
         if size + 2 * len(texts) > most:  # a token has a byte or more
             limits["counted"] = [text for text in texts if isinstance(text, str)]
         return Job(model.name, do, {**given, **limits}, cost, writes, self.caller.name, self.caller.priority)
@@ -116,18 +116,22 @@ class Front:
             if not asked.done():
                 raise GoneError
             answer: Answer = asked.result()
-            self._note(answer)
+            self._note(job, answer)
             return answer
+        except Fault:
+            self.caller.settle(job.cost, 0)
+            raise
         finally:
             for task in (asked, gone):
                 task.cancel()
 
-    def _note(self, answer: Answer) -> None:
-        """Tokens, for the log."""
+    def _note(self, job: Job, answer: Answer) -> None:
+        """Tokens, for the log and for what the key may spend."""
         usage = answer.value.get("usage") if isinstance(answer.value, dict) else None
         self.notes["read_tokens"] = usage["prompt"] if usage else answer.read_tokens
         if usage:
             self.notes["written_tokens"] = usage["written"]
+        self.caller.settle(job.cost, self.notes["read_tokens"] + self.notes.get("written_tokens", 0))
 
     async def _gone(self) -> None:
         while (await self.request.receive())["type"] != "http.disconnect":
@@ -150,7 +154,9 @@ class Front:
             if not first.done():
                 raise GoneError
             begin = first.result()
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, Fault):
+                self.caller.settle(job.cost, 0)
             first.cancel()
             await asyncio.gather(first, return_exceptions=True)
             await stream.aclose()
@@ -167,11 +173,12 @@ class Front:
                     if begin[0] != "done":
                         async for kind, value in stream:
                             if kind == "done":
-                                self._note(value)
+                                self._note(job, value)
                             for each in event(kind, value):
                                 yield _line(each)
             except Fault as fault:
                 self.notes["error"] = fault.kind
+                self.caller.settle(job.cost, 0)
                 yield _line(error_body(path, fault))
                 return
             if last is not None:

@@ -47,25 +47,33 @@ class Caller:
     _clock: Callable[[], float] = field(default=time.monotonic, repr=False)
 
     def spend(self, tokens: int) -> None:
-        """Counts a request.
+        """Counts a request, of about so many tokens; :meth:`settle` corrects them.
 
         Raises:
-            Fault: 429, there were too many in the last minute.
+            Fault: 429, there were too many in the last minute; then nothing is counted.
         """
+        now = self._clock()
+        after = {}
         for kind, amount, limit in (
             ("requests", 1, self.requests_per_minute),
             ("tokens", tokens, self.tokens_per_minute),
         ):
             if limit is None:
                 continue
-            now = self._clock()
             left, then = self._left.get(kind, (float(limit), now))
             left = min(float(limit), left + max(0.0, now - then) * limit / _MINUTE_S)
             if left < min(amount, limit):
                 wait = str(max(1, round((min(amount, limit) - left) * _MINUTE_S / limit)))
                 told = f"the key {self.name!r} may spend {limit:,} {kind} a minute, and they are spent: wait {wait} s"
                 raise Fault(429, f"{kind}_per_minute", told, headers={"Retry-After": wait})
-            self._left[kind] = (left - amount, now)
+            after[kind] = (left - amount, now)
+        self._left |= after
+
+    def settle(self, guessed: int, spent: int) -> None:
+        """A request has ended: the tokens that it took count, not those that were guessed."""
+        if "tokens" in self._left:
+            left, then = self._left["tokens"]
+            self._left["tokens"] = (left + guessed - spent, then)
 
 
 def _hash(key: str) -> str:
