@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from enfold.errors import InputError
 from enfold.serve.faults import Fault, fault_of
 from enfold.serve.hub import Hub
-from enfold.serve.jobs import check_answer
+from enfold.serve.jobs import check_answer, check_tokens
 from enfold.serve.keys import Caller, Keys, new_key
 from enfold.serve.models import name_of, parse
 from enfold.serve.queue import FairQueue, Job
@@ -29,6 +29,7 @@ from enfold.serve.settings import Settings
 from enfold.serve.texts import StopTexts
 from enfold.serve.wire import Inbox, pack
 from enfold.serve.worker import Worker
+from tests.serve.asks import plain
 
 # ── whose turn it is ─────────────────────────────────────────────────────────
 
@@ -222,6 +223,21 @@ def test_an_answer_may_have_so_many_numbers() -> None:
     check_answer(order, {"texts": ["a" * 1000]})
     with pytest.raises(InputError, match=r"101 numbers, and one may have 100 \(max_answer_bytes\)"):
         check_answer(order, np.zeros(101, np.float32))
+
+
+def test_tokens_are_counted_exactly_at_the_limit_however_long_a_text_is() -> None:
+    hub = SimpleNamespace(pause=lambda: None)
+    held = SimpleNamespace(tokenizer=plain("judge", "embed").tokenizer)
+
+    def counted(most: int) -> None:
+        order: Any = SimpleNamespace(hub=hub, held=held, given={"max_tokens": most, "counted": ["a " * 70_000, "b"]})
+        check_tokens(order)
+
+    counted(70_005)
+    with pytest.raises(InputError, match="70,005 tokens, and one request may have 70,004"):
+        counted(70_004)
+    with pytest.raises(InputError, match="more than"):
+        counted(100)
 
 
 def test_what_a_worker_logs_is_sent_to_the_server() -> None:

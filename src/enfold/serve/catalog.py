@@ -120,9 +120,13 @@ class Catalog:
         """A job waits for a model: it is loaded where it isn't, as soon as there is room."""
         model.used = time.monotonic()
         if model.state == "asleep":
-            model.state = "waking"
-            self._waiting.append(model)
+            self._wake(model)
             self.make_room()
+
+    def _wake(self, model: Served) -> None:
+        """A model is to be loaded again, when there is room."""
+        model.state = "waking"
+        self._waiting.append(model)
 
     def is_leaving(self, model: Served) -> bool:
         """Whether a model gets no more jobs for now: it gives way to one that waits for its memory."""
@@ -220,9 +224,8 @@ class Catalog:
             self._load_anew(wanted)
 
     def _unload_some(self, limit: int, wanted: Served | None) -> None:
-        names = list(self.models)
-        awake = [model for model in self.models.values() if model.state == "ready"]
-        awake.sort(key=lambda each: (each.used, -names.index(each.name)))
+        awake = [model for model in reversed(self.models.values()) if model.state == "ready"]
+        awake.sort(key=lambda each: each.used)
         total = self._nbytes + (wanted.nbytes if wanted else 0)
         self._leaving = set()
         for model in awake if wanted else awake[:-1]:
@@ -238,8 +241,7 @@ class Catalog:
                 self._leaving.add(model)
             else:
                 self._unload(model)
-                model.state = "waking"  # its jobs wait until it is there again
-                self._waiting.append(model)
+                self._wake(model)  # for the jobs that wait
 
     @property
     def _nbytes(self) -> int:
@@ -248,7 +250,8 @@ class Catalog:
         return sum(model.nbytes for model in there if model not in self._waiting)
 
     def _fits(self, model: Served, limit: int) -> bool:
-        return self._nbytes == 0 or self._nbytes + model.nbytes <= limit
+        there = self._nbytes
+        return there == 0 or there + model.nbytes <= limit
 
     def _runs(self, model: Served) -> bool:
         return any(each.job.model == model.name for member in self.members for each in member.running.values())

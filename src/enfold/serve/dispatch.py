@@ -14,7 +14,6 @@ import logging
 import math
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import aclosing
 from typing import Any
 
 from enfold.serve.catalog import Catalog
@@ -115,20 +114,12 @@ class Dispatcher:
 
     # ── requests ─────────────────────────────────────────────────────────────
 
-    async def ask(self, job: Job) -> Any:
-        """The answer to a job; where the caller is cancelled, so is the job.
+    async def stream(self, job: Job) -> AsyncGenerator[tuple[str, Any], None]:
+        """A job's parts as they come, ``("part", …)``, and its end, ``("done", answer)``. Closing it ends the job.
 
         Raises:
             Fault: 429 without room, 503 while loading or ending, 504 after too long, what the job itself ends with.
         """
-        async with aclosing(self.stream(job)) as parts:
-            async for kind, value in parts:
-                if kind == "done":
-                    return value
-        raise AssertionError("a job ends with an answer or a fault")  # pragma: no cover
-
-    async def stream(self, job: Job) -> AsyncGenerator[tuple[str, Any], None]:
-        """A job's parts as they come, ``("part", …)``, and its end, ``("done", answer)``; as :meth:`ask`."""
         model, seconds = self.catalog.models[job.model], self.settings.timeout_s
         running = self._admit(model, job)
         began = time.perf_counter()
@@ -204,23 +195,24 @@ class Dispatcher:
         for model in self._turns:
             if model.state in ("failed", "asleep"):
                 self._refuse(model)
-        kept: set[tuple[bool, int]] = set()
+        kept: set[tuple[bool, Member]] = set()
         handed = True
         while handed:
             handed = False
             for model in list(self._turns):
                 job = None if self.catalog.is_leaving(model) else model.queue.next
-                loads = self._loads(model, job, kept) if job else []
-                if job is None or not loads:
+                if job is None:
                     continue
-                fits = [(load, number) for load, number, has_room in loads if has_room]
-                if not fits:
-                    kept.add((bool(job.texts), min(loads)[1]))
-                    continue
-                handed = True
-                self._turns.remove(model)
-                self._turns.append(model)
-                self._hand_out(model, self.members[min(fits)[1]])
+                writes = bool(job.texts)
+                able = [each for each in self.members if model.name in each.models and (writes, each) not in kept]
+                fits = [member for member in able if self._has_room(member, job)]
+                if fits:
+                    handed = True
+                    self._turns.remove(model)
+                    self._turns.append(model)
+                    self._hand_out(model, min(fits, key=self._load))
+                elif able:
+                    kept.add((writes, min(able, key=self._load)))
 
     def _hand_out(self, model: Served, member: Member) -> None:
         job = model.queue.pop()
@@ -238,20 +230,22 @@ class Dispatcher:
             told = f"the model {model.name!r} could not be loaded: {model.error}"
             self._waiting[job].news.put_nowait(Fault(503, "model_failed", told))
 
-    def _loads(self, model: Served, job: Job, kept: set[tuple[bool, int]]) -> list[tuple[int, int, bool]]:
-        """The workers that have a model: how much each has to do, its number, and whether it has room for a job.
+    def _work(self, member: Member) -> tuple[int, int]:
+        """What a worker has: tokens to read, texts to write.
 
-        Those that are ``kept`` for another model's job are left out.
+        A large job is read and written in parts, between which others have their turns, and counts as one part.
         """
-        found = []
-        # a large one is read and written in parts, between which others have their turns
+        jobs = [running.job for running in member.running.values()]
+        reads = sum(min(job.cost, self.settings.token_budget) for job in jobs if not job.texts)
+        return reads, sum(min(job.texts, self.settings.slots) for job in jobs)
+
+    def _load(self, member: Member) -> int:
+        reads, writes = self._work(member)
+        return reads + 64 * writes
+
+    def _has_room(self, member: Member, job: Job) -> bool:
         budget, slots = self.settings.token_budget, self.settings.slots
-        for member in self.members:
-            if model.name not in member.models or (bool(job.texts), member.number) in kept:
-                continue
-            reads = sum(min(each.job.cost, budget) for each in member.running.values() if not each.job.texts)
-            writes = sum(min(each.job.texts, slots) for each in member.running.values())
-            room = slots - writes if job.texts else _AHEAD * budget - reads
-            has_room = room >= min(job.texts, slots) if job.texts else room >= min(job.cost, budget)
-            found.append((reads + 64 * writes, member.number, has_room))
-        return found
+        reads, writes = self._work(member)
+        if job.texts:
+            return writes + min(job.texts, slots) <= slots
+        return reads + min(job.cost, budget) <= _AHEAD * budget

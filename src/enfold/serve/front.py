@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -109,21 +109,36 @@ class Front:
             Fault: what the job ends with.
             GoneError: there is no client any more.
         """
-        asked = asyncio.ensure_future(self.dispatcher.ask(job))
+        asked = asyncio.ensure_future(self._answer(job))
         gone = asyncio.ensure_future(self._gone())
         try:
             await asyncio.wait({asked, gone}, return_when=asyncio.FIRST_COMPLETED)
             if not asked.done():
                 raise GoneError
-            answer: Answer = asked.result()
-            self._note(job, answer)
-            return answer
-        except Fault:
-            self.caller.settle(job.cost, 0)
-            raise
+            return asked.result()
         finally:
             for task in (asked, gone):
                 task.cancel()
+
+    async def _answer(self, job: Job) -> Answer:
+        async with aclosing(self._parts(job)) as parts:
+            async for kind, value in parts:
+                if kind == "done":
+                    answer: Answer = value
+                    return answer
+        raise AssertionError("a job ends with an answer or a fault")  # pragma: no cover
+
+    async def _parts(self, job: Job) -> AsyncGenerator[tuple[str, Any], None]:
+        """A job's parts and its end as the dispatcher gives them; what it took is written down."""
+        try:
+            async with aclosing(self.dispatcher.stream(job)) as parts:
+                async for kind, value in parts:
+                    if kind == "done":
+                        self._note(job, value)
+                    yield kind, value
+        except Fault:
+            self.caller.settle(job.cost, 0)
+            raise
 
     def _note(self, job: Job, answer: Answer) -> None:
         """Tokens, for the log and for what the key may spend."""
@@ -146,7 +161,7 @@ class Front:
             last: a line of data behind all others.
         """
         path = self.request.url.path
-        stream = self.dispatcher.stream(job)
+        stream = self._parts(job)
         gone = asyncio.ensure_future(self._gone())
         first = asyncio.ensure_future(anext(stream))
         try:
@@ -154,9 +169,7 @@ class Front:
             if not first.done():
                 raise GoneError
             begin = first.result()
-        except BaseException as error:
-            if isinstance(error, Fault):
-                self.caller.settle(job.cost, 0)
+        except BaseException:
             first.cancel()
             await asyncio.gather(first, return_exceptions=True)
             await stream.aclose()
@@ -172,13 +185,10 @@ class Front:
                         yield _line(value)
                     if begin[0] != "done":
                         async for kind, value in stream:
-                            if kind == "done":
-                                self._note(job, value)
                             for each in event(kind, value):
                                 yield _line(each)
             except Fault as fault:
                 self.notes["error"] = fault.kind
-                self.caller.settle(job.cost, 0)
                 yield _line(error_body(path, fault))
                 return
             if last is not None:

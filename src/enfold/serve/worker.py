@@ -6,7 +6,7 @@ and sends what became of it. Only loading a model happens beside it.
 ::
 
     server ──▶ {"load": name, …}  {"drop": name}  {"ask": number, "model", "job", "given"}  {"cancel": number}
-    worker ──▶ {"loading": name}  {"loaded": name, …}  {"failed": name, …}  {"log": event, "level", "more"}
+    worker ──▶ {"loading": name | None}  {"loaded": name, …}  {"failed": name, …}  {"log": event, "level", "more"}
                {"ask": number, "part" | "done" | "error": …}  {"cancelled": number}  {"counts": …}
 """
 
@@ -154,19 +154,17 @@ class Worker:
 
     def _hear(self, news: dict[str, Any]) -> None:
         """What a thread that loads has to tell, or what goes into the log."""
-        if "log" in news:
-            self._send(news)
-            return
-        if "loading" in news:
+        if "log" in news or "loading" in news:
             self._send(news)
             return
         name = news.get("loaded") or news["failed"]
         if self._wanted.get(name) != news["version"]:
-            return  # a newer one is on its way, or it was dropped
+            self._send({"loading": None})  # a newer one is on its way, or it was dropped
+            return
         held: Held | None = news.pop("held", None)
         if held is not None:
             self._shelf.take(held)
-            news |= {"info": held.info, "bytes": held.nbytes}
+            news |= {"info": held.info, "bytes": self._shelf.weights[name]}
         self._send(news)
 
     def _wake(self) -> None:
